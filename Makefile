@@ -1,0 +1,64 @@
+# Names for commands that can also be typed by hand. `make` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+INVENTORY ?= inventory/local
+# mitogen_linear runs the tasks in a third of the time; `make up STRATEGY=linear` uses Ansible's own.
+STRATEGY ?= mitogen_linear
+SCENARIO ?= default
+ARGS ?=
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_STRATEGY := $(STRATEGY)
+PLAYBOOK = ansible-playbook -i $(INVENTORY)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: .venv/controller engine ## make the local machines, deploy, prove that a login is shared
+	$(PLAYBOOK) site.yml $(ARGS)
+
+check: .venv/controller ## prove again that every node knows a login
+	$(PLAYBOOK) playbooks/check.yml $(ARGS)
+
+password: .venv/controller ## print the password of the account that the login check uses
+	@ansible nginx[0] -i $(INVENTORY) -m ansible.builtin.import_role -a name=cluster >/dev/null 2>&1; cat $(INVENTORY)/.secrets/app_check_password
+
+hash: .venv/controller ## ask for a password and print the hash that app_users wants
+	@python roles/app/filter_plugins/passwords.py
+
+down: .venv/controller ## remove all that `make up` made on the engine
+	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)
+
+test: ## lint, the tests without machines, then every molecule scenario
+	@scripts/test
+
+lint: .venv/tests ## yamllint, ansible-lint, ruff, shellcheck, syntax of the playbooks
+	@scripts/lint
+
+unit: .venv/tests test-tools ## the tests that need no machine
+	pytest $(ARGS)
+
+molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
+	molecule test -s $(SCENARIO)
+
+engine: ## install and start the container engine if none answers
+	@scripts/engine
+
+test-tools: # Redis and nginx, for the tests without machines
+	@scripts/test-tools
+
+lock: .venv/tests ## pin all Python packages anew, with hashes
+	@scripts/lock
+
+# Stamps: written last, so an interrupted installation is done again.
+.venv/controller: requirements.txt
+	@scripts/venv requirements.txt
+	@touch $@
+
+.venv/tests: .venv/controller requirements-dev.txt app/requirements.lock
+	@scripts/venv requirements-dev.txt app/requirements.lock
+	@touch $@
+
+.PHONY: help up check password hash down test lint unit molecule engine test-tools lock

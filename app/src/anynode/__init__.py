@@ -1,0 +1,51 @@
+"""Anynode: a Flask app whose login every node knows."""
+
+from flask import Flask
+
+from . import api, csrf, errors, health, views
+from .config import Config
+from .proxy import TrustedProxy
+from .redis_client import make_client
+from .sessions import MemoryStore, RedisStore, SharedSessionInterface, Store
+from .stamp import Stamp
+from .users import Users
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """The app of one node, set up from the environment unless a config is given. Raises ConfigError."""
+    config = config or Config.from_environ()
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY=config.secret_key,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        # __Host- makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour can plant an id
+        SESSION_COOKIE_NAME="__Host-session" if config.cookie_secure else "session",
+        SESSION_COOKIE_SECURE=config.cookie_secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_PATH="/",
+    )
+    app.extensions["anynode"] = config
+    app.extensions["users"] = Users(config.users)
+    app.session_interface = SharedSessionInterface(_make_store(config))
+    for part in (csrf, errors, health, api, views):
+        part.register(app)
+    app.wsgi_app = TrustedProxy(
+        Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release}), config.trusted_proxies
+    )
+    return app
+
+
+def _make_store(config: Config) -> Store:
+    life = {"idle": config.session_idle_seconds, "lifetime": config.session_lifetime_seconds}
+    if config.session_store == "memory":
+        return MemoryStore(**life)
+    client = make_client(
+        host=config.redis_host,
+        port=config.redis_port,
+        username=config.redis_username,
+        password=config.redis_password,
+    )
+    return RedisStore(client, prefix=config.session_prefix, **life)

@@ -1,0 +1,82 @@
+"""The JSON interface, /api/*."""
+
+import json
+
+from flask import Blueprint, Flask, abort, request, session
+
+from .notes import keep_note
+from .users import current_user, describe_session, log_in
+
+_api = Blueprint("api", __name__, url_prefix="/api")
+
+
+def register(app: Flask) -> None:
+    app.register_blueprint(_api)
+
+
+@_api.before_request
+def _accept_json_only():
+    # forms of other sites can't send this type, browsers ask first
+    if request.method not in ("GET", "HEAD", "OPTIONS") and request.mimetype != "application/json":
+        abort(415, "Send Content-Type: application/json.")
+
+
+@_api.post("/login")
+def login():
+    body = _body()
+    if not log_in(_text(body, "username"), _text(body, "password")):
+        abort(401, "Wrong user name or password.")
+    return describe_session()
+
+
+@_api.get("/session")
+def show():
+    _need_login()
+    return describe_session()
+
+
+@_api.post("/counter")
+def count():
+    _body()
+    _need_login()
+    return {"counter": session.increment("counter")}
+
+
+@_api.put("/note")
+def note():
+    text = _text(_body(), "note")
+    _need_login()
+    keep_note(text)
+    return {"note": text}
+
+
+@_api.post("/logout")
+def logout():
+    _body()
+    session.end()
+    return {"ok": True}
+
+
+def _need_login() -> None:
+    if current_user() is None:
+        abort(401, "Log in first: POST /api/login.")
+
+
+def _body() -> dict:
+    """The JSON object in the request; none at all counts as an empty one."""
+    raw = request.get_data()
+    try:
+        body = json.loads(raw) if raw else {}
+    except (ValueError, RecursionError):
+        abort(400, "The body isn't valid JSON.")
+    if not isinstance(body, dict):
+        abort(400, "The body must be a JSON object.")
+    return body
+
+
+def _text(body: dict, name: str) -> str:
+    value = body.get(name)
+    # JSON can spell half of a surrogate pair, which no page and no hash could encode
+    if not isinstance(value, str) or not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        abort(400, f'"{name}" must be there and be a text.')
+    return value

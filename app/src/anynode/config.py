@@ -1,0 +1,162 @@
+"""The settings of a node: APP_* environment variables, read and checked before anything starts."""
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_PLACEHOLDERS = re.compile(
+    r"change[-_ ]?(me|this)|replace[-_ ]?(me|this)|placeholder|example|your[-_ ]|<.*>", re.I
+)
+_HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
+_MAX_SECONDS = 365 * 24 * 3600
+
+
+class ConfigError(ValueError):
+    """Lists every variable that is missing or wrong, and what to do about it. Holds no secrets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the variables said. Durations are in seconds; secrets stay out of the repr."""
+
+    node: str
+    release: str
+    secret_key: str = field(repr=False)
+    users: Mapping[str, str] = field(repr=False)  # name -> werkzeug password hash
+    session_store: str
+    session_prefix: str
+    session_idle_seconds: int
+    session_lifetime_seconds: int
+    redis_host: str | None
+    redis_port: int
+    redis_username: str
+    redis_password: str | None = field(repr=False)
+    cookie_secure: bool
+    trusted_proxies: frozenset[str]
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Config":
+        """Raises ConfigError for all bad variables at once."""
+        read = _Reader(environ)
+        store = read("APP_SESSION_STORE", _one_of("redis", "memory"), "redis")
+        is_redis = store != "memory"
+        config = cls(
+            node=read("APP_NODE", _name),
+            release=read("APP_RELEASE", _name, "dev"),
+            secret_key=read("APP_SECRET_KEY", _secret_key),
+            users=read("APP_USERS", _users),
+            session_store=store,
+            session_prefix=read("APP_SESSION_PREFIX", _prefix, "anynode:"),
+            session_idle_seconds=read("APP_SESSION_IDLE_SECONDS", _whole(1, _MAX_SECONDS), "1800"),
+            session_lifetime_seconds=read("APP_SESSION_LIFETIME_SECONDS", _whole(1, _MAX_SECONDS), "28800"),
+            redis_host=read("APP_REDIS_HOST", _host) if is_redis else None,
+            redis_port=read("APP_REDIS_PORT", _whole(1, 65535), "6379"),
+            redis_username=read("APP_REDIS_USERNAME", _name, "app"),
+            redis_password=read("APP_REDIS_PASSWORD", _secret) if is_redis else None,
+            cookie_secure=read("APP_COOKIE_SECURE", _one_of("true", "false"), "false") == "true",
+            trusted_proxies=read("APP_TRUSTED_PROXIES", _addresses, ""),
+        )
+        if read.problems:
+            raise ConfigError("\n  ".join(["the app can't start with these settings:", *read.problems]))
+        return config
+
+
+class _Reader:
+    """Reads one variable after the other and collects what is wrong instead of stopping at the first."""
+
+    def __init__(self, environ: Mapping[str, str]):
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def __call__(self, name: str, check: Callable[[str], Any], default: str | None = None) -> Any:
+        text = self._environ.get(name, default)
+        try:
+            if text is None:
+                raise ValueError("is required: set it")
+            return check(text)
+        except ValueError as error:
+            self.problems.append(f"{name} {error}")
+            return None
+
+
+# Checks turn a text into a value, or raise ValueError saying what is wrong and what would be right.
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", text):
+        raise ValueError("must be 1 to 64 letters, digits and . _ + - (it is sent in a header): change it")
+    return text
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", text):
+        raise ValueError("must be a host name or an IP address: change it")
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
+        raise ValueError(
+            "must be 1 to 64 letters, digits and . _ : - (braces would choose a cluster slot): change it"
+        )
+    return text
+
+
+def _secret(text: str) -> str:
+    if not text:
+        raise ValueError("is empty: set it to a secret, e.g. from `openssl rand -hex 32`")
+    if _PLACEHOLDERS.search(text):
+        raise ValueError("is a placeholder: set it to a secret of your own, e.g. from `openssl rand -hex 32`")
+    return text
+
+
+def _secret_key(text: str) -> str:
+    if len(_secret(text)) < 32:
+        raise ValueError("is shorter than 32 characters: make one with `openssl rand -hex 32`")
+    return text
+
+
+def _users(text: str) -> dict[str, str]:
+    try:
+        users = json.loads(text)
+    except ValueError:
+        users = None
+    if not isinstance(users, dict) or not users:
+        raise ValueError('must be a JSON object of at least one user, {"name": "password hash"}: change it')
+    # names and hashes of users are not for logs, so say only how many are wrong
+    bad = sum(not (name and isinstance(each, str) and _HASH.fullmatch(each)) for name, each in users.items())
+    if bad:
+        raise ValueError(
+            f"has {bad} of {len(users)} entries without a name or without a scrypt or pbkdf2 hash: make"
+            " hashes with werkzeug.security.generate_password_hash"
+        )
+    return users
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}: change it")
+        return text
+
+    return check
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+            raise ValueError(f"must be a whole number from {least} to {most}: change it")
+        return int(text)
+
+    return check
+
+
+def _addresses(text: str) -> frozenset[str]:
+    try:
+        return frozenset(str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("must be IP addresses with commas between them: change it") from None

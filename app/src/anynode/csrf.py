@@ -1,0 +1,51 @@
+"""Refuses what another site made a visitor's browser send.
+
+Two independent walls: where browsers say a request comes from, for all requests that may change something;
+and a token in every form, the session's own or, as there is none at login, a signed one.
+"""
+
+from hmac import compare_digest
+
+from flask import Flask, abort, current_app, request, session
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+LOGIN_FORM_SECONDS = 8 * 3600
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+def register(app: Flask) -> None:
+    app.before_request(_refuse_other_origins)
+
+
+def login_token() -> str:
+    """For the login form; any node accepts it for LOGIN_FORM_SECONDS."""
+    return _signer().dumps("login")
+
+
+def check_login_form() -> None:
+    """403 unless the form carries a login token."""
+    try:
+        _signer().loads(request.form.get("csrf", ""), max_age=LOGIN_FORM_SECONDS)
+    except BadData:
+        abort(403, "This form is too old or wasn't made here. Please reload the page and try again.")
+
+
+def check_form() -> None:
+    """403 unless the form carries the token of the session; needs a login."""
+    if not compare_digest(request.form.get("csrf", "").encode(), session["csrf"].encode()):
+        abort(403, "This form belongs to another login. Please reload the page and try again.")
+
+
+def _refuse_other_origins() -> None:
+    if request.method in _SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    origin = request.headers.get("Origin")
+    if site not in ("same-origin", "none") or (
+        origin is not None and origin.partition("://")[2] != request.host
+    ):
+        abort(403, "Another site sent this request, so it was refused.")
+
+
+def _signer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(current_app.secret_key, salt="login form")

@@ -1,0 +1,33 @@
+"""Errors as pages for people and as JSON for programs; never a trace."""
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from .proxy import REQUEST_ID
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(HTTPException, answer)
+
+
+def answer(error: HTTPException) -> Response:
+    """The response to an error: status and headers are the error's own, such as Allow or Retry-After."""
+    if error.code is None or error.code < 400:  # a redirect
+        return error.get_response()
+    request_id = request.environ[REQUEST_ID]
+    if _wants_json():
+        response = jsonify(error=error.description, request_id=request_id)
+    else:
+        response = make_response(render_template("error.html", error=error, request_id=request_id))
+    response.status_code = error.code
+    for name, value in error.get_headers():
+        if name != "Content-Type":
+            response.headers[name] = value
+    response.cache_control.no_store = True
+    return response
+
+
+def _wants_json() -> bool:
+    if request.path.startswith("/api/"):
+        return True
+    return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"

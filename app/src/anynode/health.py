@@ -1,0 +1,39 @@
+"""What the balancer and operators ask a node. Neither route touches a session."""
+
+from flask import Blueprint, Flask, current_app
+
+from .sessions import SessionStoreError
+from .sessions.errors import RETRY_AFTER_SECONDS
+
+_health = Blueprint("health", __name__)
+
+
+def register(app: Flask) -> None:
+    app.register_blueprint(_health)
+
+
+@_health.after_request
+def _forbid_caching(response):
+    response.cache_control.no_store = True
+    return response
+
+
+@_health.get("/healthz")
+def healthz():
+    """200 while this process answers, whatever Redis does: else one Redis outage would take all nodes out."""
+    return _state("ok")
+
+
+@_health.get("/readyz")
+def readyz():
+    """200 when the session store answers too, else 503."""
+    try:
+        current_app.session_interface.store.ping()
+    except SessionStoreError:
+        return _state("session store unreachable"), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _state("ok")
+
+
+def _state(status: str) -> dict[str, str]:
+    config = current_app.extensions["anynode"]
+    return {"status": status, "node": config.node, "release": config.release}

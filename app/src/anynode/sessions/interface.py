@@ -1,0 +1,53 @@
+"""Hands Flask its sessions, and the visitor the cookie."""
+
+from flask import Flask, Request, Response
+from flask.sessions import SessionInterface
+
+from .errors import SessionEnded, SessionStoreError
+from .ids import is_id
+from .session import Session
+from .store import Store
+
+
+class SharedSessionInterface(SessionInterface):
+    """Sessions in a `Store`. The cookie holds just the id; Flask's SESSION_COOKIE_* settings apply."""
+
+    def __init__(self, store: Store):
+        self.store = store
+
+    def open_session(self, app: Flask, request: Request) -> Session:
+        brought = request.cookies.get(self.get_cookie_name(app), "")
+        return Session(self.store, brought if is_id(brought) else None)
+
+    def save_session(self, app: Flask, session: Session, response: Response) -> None:
+        try:
+            session.save()
+        except (SessionStoreError, SessionEnded) as error:
+            # Flask asks only the handlers for 500 about an error from here, so ask the right one
+            _replace(response, app.make_response(app.handle_user_exception(error)))
+        if session.accessed:
+            response.vary.add("Cookie")
+            response.cache_control.no_store = True
+        self._tell_visitor(app, session, response)
+
+    def _tell_visitor(self, app: Flask, session: Session, response: Response) -> None:
+        attributes = {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+            "partitioned": self.get_cookie_partitioned(app),
+        }
+        if session.new_id:
+            response.set_cookie(self.get_cookie_name(app), session.new_id, **attributes)
+        elif session.is_cookie_dead:
+            response.delete_cookie(self.get_cookie_name(app), **attributes)
+
+
+def _replace(response: Response, other: Response) -> None:
+    """Make `response`, which Flask is about to send, say what `other` says."""
+    response.close()
+    response.status = other.status
+    response.headers = other.headers
+    response.response = other.response

@@ -1,0 +1,65 @@
+"""Who may log in, and who is logged in."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from secrets import token_urlsafe
+
+from flask import current_app, session
+from werkzeug.security import check_password_hash
+
+
+class Users:
+    """Names and password hashes."""
+
+    def __init__(self, hashes: Mapping[str, str]):
+        self._hashes = hashes
+        # same method and cost as a real one, so that time doesn't tell which names exist
+        method = next(iter(hashes.values())).split("$")[0]
+        self._nobody = f"{method}$nobody$0"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._hashes
+
+    def knows(self, name: str, password: str) -> bool:
+        """Whether this is the user's password."""
+        return check_password_hash(self._hashes.get(name, self._nobody), password)
+
+
+def log_in(name: str, password: str) -> bool:
+    """Start a session under a new id if the password is right. It is in the store by then."""
+    if not current_app.extensions["users"].knows(name, password):
+        return False
+    session.clear()
+    session.update(
+        user=name,
+        started_on=current_app.extensions["anynode"].node,
+        csrf=token_urlsafe(32),
+        counter=0,
+        note="",
+    )
+    session.rotate()
+    session.save()
+    return True
+
+
+def current_user() -> str | None:
+    """The name of who is logged in; a user who was removed is not, whatever the session says."""
+    name = session.get("user")
+    return name if name in current_app.extensions["users"] else None
+
+
+def describe_session() -> dict:
+    """What the visitor may know about the session; needs a login."""
+    return {
+        "user": session["user"],
+        "node": current_app.extensions["anynode"].node,
+        "started_on": session["started_on"],
+        "started_at": iso_time(session.created),
+        "counter": session["counter"],
+        "note": session["note"],
+    }
+
+
+def iso_time(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

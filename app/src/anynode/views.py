@@ -1,0 +1,66 @@
+"""The pages for people: one page, and the forms on it."""
+
+from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, session, url_for
+
+from .csrf import check_form, check_login_form, login_token
+from .notes import MAX_CHARACTERS, keep_note
+from .users import current_user, describe_session, log_in
+
+_pages = Blueprint("pages", __name__)
+
+
+def register(app: Flask) -> None:
+    app.register_blueprint(_pages)
+    app.context_processor(
+        lambda: {"node": current_app.extensions["anynode"].node, "login_token": login_token}
+    )
+
+
+@_pages.get("/")
+def index():
+    if current_user() is None:
+        return render_template("login.html")
+    return render_template(
+        "session.html", csrf=session["csrf"], max_characters=MAX_CHARACTERS, **describe_session()
+    )
+
+
+@_pages.post("/login")
+def login():
+    check_login_form()
+    if not log_in(request.form.get("username", ""), request.form.get("password", "")):
+        return render_template("login.html", message="Wrong user name or password."), 401
+    return _back()
+
+
+@_pages.post("/counter")
+def count():
+    _check_form()
+    session.increment("counter")
+    return _back()
+
+
+@_pages.post("/note")
+def note():
+    _check_form()
+    # browsers send line ends as CR LF, which the page counts as one character
+    keep_note(request.form.get("note", "").replace("\r\n", "\n"))
+    return _back()
+
+
+@_pages.post("/logout")
+def logout():
+    if current_user() is not None:
+        check_form()
+        session.end()
+    return _back()
+
+
+def _check_form() -> None:
+    if current_user() is None:
+        abort(401, "You aren't logged in any more, nothing was changed.")
+    check_form()
+
+
+def _back():
+    return redirect(url_for("pages.index"), 303)

@@ -1,0 +1,152 @@
+"""Finds what is wrong with an inventory, before a machine is touched."""
+
+import difflib
+import ipaddress
+import re
+from pathlib import Path
+
+import yaml
+
+ROLES = Path(__file__).resolve().parents[2]
+GROUPS = ("nginx", "redis", "app")
+PLACEHOLDER = re.compile(r"change.?me|placeholder|password|secret|example|todo|xxx|<.*>", re.IGNORECASE)
+SECRET_LENGTH = 16  # characters; made ones have 24 to 64
+HASH = re.compile(r"^(scrypt|pbkdf2):[^$]+\$[^$]+\$[0-9a-f]+$")
+
+
+def known_options():
+    """Return every option of every role, from the argument specs, and the roles' names."""
+    options, roles = set(), set()
+    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        spec = yaml.safe_load(path.read_text())["argument_specs"]["main"]
+        options |= set(spec.get("options", {}))
+        roles.add(path.parents[1].name)
+    return options, roles
+
+
+def group_errors(groups):
+    """Each tier needs machines of its own."""
+    for name in GROUPS:
+        if name not in groups:
+            yield f"The group `{name}` is missing. Add it to the inventory, with at least one host."
+        elif not groups[name]:
+            yield f"The group `{name}` is empty. List at least one host in it."
+    if len(groups.get("redis", [])) > 1:
+        yield f"The group `redis` has {len(groups['redis'])} hosts ({', '.join(groups['redis'])}): sessions live in one Redis. Keep one."
+    for host in sorted({host for name in GROUPS for host in groups.get(name, [])}):
+        inside = [name for name in GROUPS if host in groups.get(name, [])]
+        if len(inside) > 1:
+            yield (
+                f"{host} is in the groups {' and '.join(inside)}: a machine has one job here, so that it can be drained, "
+                "rebooted or lost without taking another one along. Keep it in one of them."
+            )
+
+
+def address_errors(groups, hostvars):
+    """Each host needs an IP address of its own, and a local one lies in its cluster's subnet."""
+    owners = {}
+    for host in sorted({host for name in GROUPS for host in groups.get(name, [])}):
+        variables = hostvars[host]
+        if "ansible_host" not in variables:
+            yield f"{host} has no ansible_host. Give it the address at which it can be reached."
+            continue
+        for option in ("ansible_host", "cluster_address"):
+            if option == "cluster_address" and option not in variables:
+                continue
+            address = str(variables[option])
+            if option == "ansible_host" and "cluster_address" in variables:
+                pass  # SSH may go to a name; the nodes themselves need addresses
+            elif not is_address(address):
+                yield f"{host}: {option} is {address!r}, which is not an IP address. Give it one, or set cluster_address."
+            if host not in owners.setdefault(address, [host]):
+                owners[address].append(host)
+        if host in groups.get("local_nodes", []):
+            yield from local_errors(host, variables)
+    for address, hosts in owners.items():
+        if len(hosts) > 1:
+            yield f"{' and '.join(hosts)} have the same address, {address}. Each machine needs its own."
+
+
+def local_errors(host, variables):
+    """A container's address lies in the cluster's subnet, and is neither of the two that the engine takes."""
+    subnet, address = str(variables.get("local_nodes_subnet", "10.77.0.0/24")), str(variables["ansible_host"])
+    try:
+        network = ipaddress.ip_network(subnet)
+    except ValueError as error:
+        yield f"local_nodes_subnet: {error}. An example: 10.77.0.0/24."
+        return
+    if not is_address(address):
+        return
+    if ipaddress.ip_address(address) not in network:
+        yield f"{host}: {address} is not in local_nodes_subnet, {subnet}. Change one of the two."
+    elif ipaddress.ip_address(address) in (network[0], network[1], network[-1]):
+        yield f"{host}: {address} belongs to the network {subnet} itself (its name, gateway or broadcast). Choose another."
+
+
+def is_address(text):
+    """Tell whether a text is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def option_errors(groups, hostvars):
+    """A name that begins like a role's options, but is none of them, is a misspelt one."""
+    options, roles = known_options()
+    found = {}
+    for host in groups.get("all", []):
+        for name in hostvars[host]:
+            if name not in options and any(name.startswith(f"{role}_") for role in roles):
+                found.setdefault(name, host)
+    for name, host in sorted(found.items()):
+        close = difflib.get_close_matches(name, options, n=1)
+        hint = f"Did you mean `{close[0]}`?" if close else "See roles/*/meta/argument_specs.yml for the options there are."
+        yield f"`{name}` (seen for {host}) is not an option of any role. {hint}"
+
+
+def secret_errors(secrets):
+    """No secret has a default, and none may be guessed."""
+    for name, value in secrets.items():
+        text = str(value or "")
+        if not text:
+            yield f"The secret `{name}` is missing. Define it, or remove the empty definition and one is made."
+        elif PLACEHOLDER.search(text):
+            yield f"The secret `{name}` looks like a placeholder. Remove its definition and a real one is made."
+        elif len(text) < SECRET_LENGTH:
+            yield f"The secret `{name}` has {len(text)} characters; it needs {SECRET_LENGTH}. Remove its definition and one is made."
+        elif not re.fullmatch(r"[\x21-\x26\x28-\x5b\x5d-\x7e]+", text):
+            yield f"The secret `{name}` has characters that a file of environment variables can't hold (quotes, spaces, backslashes)."
+
+
+def user_errors(users, check_user):
+    """People's passwords are stored as hashes."""
+    if not isinstance(users, dict):
+        yield "app_users must be a dictionary, name: hash. `make hash` prints a hash."
+        return
+    for name, value in users.items():
+        if name == check_user:
+            yield f"app_users has {name}, which is the account of the login check. Rename it, or set app_check_user."
+        if not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", str(name)):
+            yield f"app_users: {name!r} is not a name (1 to 64 letters, digits, or one of . _ @ + -)."
+        if not HASH.match(str(value)):
+            yield f"app_users: what stands for {name} is not a hash. Print one with `make hash`; never write a password there."
+
+
+def inventory_errors(hostvars, groups, secrets, users, check_user):
+    """Return a list of messages, each with the culprit and the remedy; empty if the inventory can work."""
+    errors = list(group_errors(groups))
+    errors += address_errors(groups, hostvars)
+    errors += option_errors(groups, hostvars)
+    errors += secret_errors(secrets)
+    errors += user_errors(users, check_user)
+    return errors
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self):
+        """Name the filters."""
+        return {"inventory_errors": inventory_errors}

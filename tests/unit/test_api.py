@@ -1,0 +1,165 @@
+"""The JSON interface."""
+
+import json
+import re
+
+import pytest
+from conftest import HASH, PASSWORD, USER, log_in, make_app, session_cookie
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_login_then_session(client):
+    response = log_in(client)
+    assert response.status_code == 200
+    body = response.json
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", body.pop("started_at"))
+    assert body == {"user": USER, "node": "app1", "started_on": "app1", "counter": 0, "note": ""}
+    again = client.get("/api/session")
+    assert again.json == response.json
+    assert again.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in again.headers
+
+
+@pytest.mark.parametrize(("user", "password"), [(USER, "wrong"), ("nobody", PASSWORD), ("", "")])
+def test_a_wrong_login_says_no_more_than_that(client, redis, user, password):
+    with redis.watch() as seen:
+        response = log_in(client, user, password)
+    assert response.status_code == 401
+    assert response.json["error"] == "Wrong user name or password."
+    assert "Set-Cookie" not in response.headers
+    assert seen.sent == []
+
+
+def test_an_unknown_user_costs_the_same_hashing(app, monkeypatch):
+    asked = []
+    monkeypatch.setattr("anynode.users.check_password_hash", lambda hash, _: asked.append(hash))
+    log_in(app.test_client(), USER)
+    log_in(app.test_client(), "nobody")
+    known, unknown = (each.split("$")[0] for each in asked)
+    assert known == unknown
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("get", "session", None), ("post", "counter", {}), ("put", "note", {"note": "x"})],
+)
+def test_without_a_login_it_is_401(client, redis, method, path, body):
+    with redis.watch() as seen:
+        response = getattr(client, method)(f"/api/{path}", json=body)
+    assert response.status_code == 401
+    assert set(response.json) == {"error", "request_id"}
+    assert seen.sent == []
+
+
+def test_the_counter_counts(logged_in):
+    assert logged_in.post("/api/counter", json={}).json == {"counter": 1}
+    assert logged_in.post("/api/counter", headers=JSON).json == {"counter": 2}
+    assert logged_in.get("/api/session").json["counter"] == 2
+
+
+def test_the_note_is_kept(logged_in):
+    note = "ä\r\n<b>\U0001f600" * 500
+    assert logged_in.put("/api/note", json={"note": note}).status_code == 200
+    assert logged_in.get("/api/session").json["note"] == note
+
+
+@pytest.mark.parametrize("size", [4097, 1024 * 1024])
+def test_a_note_that_is_too_long_is_413_and_changes_nothing(logged_in, size):
+    logged_in.put("/api/note", json={"note": "before"})
+    response = logged_in.put("/api/note", json={"note": "x" * size})
+    assert response.status_code == 413
+    assert response.json["error"]
+    assert logged_in.get("/api/session").json["note"] == "before"
+
+
+@pytest.mark.parametrize("note", [None, 1, ["x"], "\ud800"])
+def test_a_note_that_is_no_text_is_400(logged_in, note):
+    assert logged_in.put("/api/note", json={"note": note}).status_code == 400
+    assert logged_in.put("/api/note", json={}).status_code == 400
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"1", b"null", b"\xff", b"[" * 60_000])
+def test_a_body_that_is_no_json_object_is_400(logged_in, data):
+    for method, path in [("post", "login"), ("post", "counter"), ("put", "note"), ("post", "logout")]:
+        response = getattr(logged_in, method)(f"/api/{path}", data=data, headers=JSON)
+        assert response.status_code == 400, path
+    assert logged_in.get("/api/session").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "multipart/form-data"}]
+)
+def test_another_content_type_is_415(logged_in, headers):
+    for path in ("login", "counter", "logout"):
+        assert logged_in.post(f"/api/{path}", data=b"{}", headers=headers).status_code == 415
+    assert logged_in.put("/api/note", data=b"{}", headers=headers).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://localhost:81"}, 403),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+)
+def test_what_another_origin_started_is_refused(logged_in, headers, status):
+    for path in ("/api/counter", "/api/logout"):
+        assert logged_in.post(path, json={}, headers=headers).status_code == status
+
+
+def test_logout_ends_the_session_everywhere(logged_in, redis):
+    old = session_cookie(logged_in)
+    response = logged_in.post("/api/logout", json={})
+    assert (response.status_code, response.json) == (200, {"ok": True})
+    assert session_cookie(logged_in) is None
+    assert redis.session_keys() == []
+    logged_in.set_cookie("session", old)
+    assert logged_in.get("/api/session").status_code == 401
+
+
+def test_logout_without_a_login_is_fine(client):
+    assert client.post("/api/logout", json={}).json == {"ok": True}
+
+
+def test_a_new_login_kills_the_old_id(logged_in, redis):
+    old = session_cookie(logged_in)
+    logged_in.post("/api/counter", json={})
+    assert log_in(logged_in, "bob").json["counter"] == 0
+    assert session_cookie(logged_in) != old
+    assert len(redis.session_keys()) == 1
+    logged_in.set_cookie("session", old)
+    assert logged_in.get("/api/session").status_code == 401
+
+
+def test_a_removed_user_is_logged_out(logged_in, redis):
+    other = make_app(redis.port, APP_USERS=json.dumps({"bob": HASH})).test_client()
+    other.set_cookie("session", session_cookie(logged_in))
+    assert other.get("/api/session").status_code == 401
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/nothing", 404), ("/api/login", 405), ("/api", 404)])
+def test_errors_are_json(client, path, status):
+    response = client.get(path, headers={"Accept": "application/json"})
+    assert response.status_code == status
+    assert response.json["request_id"] == response.headers["X-Request-ID"]
+    assert ("Allow" in response.headers) == (status == 405)
+
+
+def test_the_commands_of_each_call(logged_in, redis):
+    calls = {
+        "session": (lambda: logged_in.get("/api/session"), ["EVALSHA"]),
+        "counter": (lambda: logged_in.post("/api/counter", json={}), ["EVALSHA", "EVALSHA"]),
+        "logout": (lambda: logged_in.post("/api/logout", json={}), ["DEL"]),
+    }
+    logged_in.post("/api/counter", json={})
+    for name, (call, commands) in calls.items():
+        with redis.watch() as seen:
+            call()
+        assert (name, seen.sent) == (name, commands)

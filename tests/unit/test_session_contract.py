@@ -1,0 +1,306 @@
+"""What a session does, whatever store it is in."""
+
+import threading
+import time
+
+import pytest
+
+from anynode.sessions import Session, SessionEnded
+from anynode.sessions.ids import is_id, make_id
+
+
+def begin(store, **values) -> str:
+    """A saved session's id."""
+    session = Session(store, None)
+    session.update(values)
+    session.save()
+    return session.new_id
+
+
+def read(store, session_id) -> dict:
+    return dict(Session(store, session_id))
+
+
+def test_values_are_kept(store):
+    values = {
+        "text": "ä\n\U0001f600 \ud83d",
+        "number": 3,
+        "part": 1.5,
+        "yes": True,
+        "none": None,
+        "list": [1, {"a": []}],
+    }
+    assert read(store, begin(store, **values)) == values
+
+
+def test_an_id_is_new_random_and_of_one_shape(store):
+    ids = {begin(store, a=1) for _ in range(20)}
+    assert len(ids) == 20
+    assert all(is_id(each) and len(each) == 43 for each in ids)
+
+
+def test_nothing_put_in_nothing_stored(store):
+    session = Session(store, None)
+    assert not session
+    session.rotate()
+    session.save()
+    assert session.new_id is None
+
+
+def test_an_unknown_id_is_not_adopted(store):
+    forged = make_id()
+    session = Session(store, forged)
+    session["a"] = 1
+    session.save()
+    assert session.new_id not in (None, forged)
+    assert read(store, forged) == {}
+
+
+def test_a_nested_change_is_saved(store):
+    session_id = begin(store, roles=["reader"], deep={"a": {"b": 1}})
+    session = Session(store, session_id)
+    session["roles"].append("writer")
+    session["deep"]["a"]["b"] = 2
+    session.save()
+    assert read(store, session_id) == {"roles": ["reader", "writer"], "deep": {"a": {"b": 2}}}
+
+
+def test_deleted_values_are_gone(store):
+    session_id = begin(store, a=1, b=2)
+    session = Session(store, session_id)
+    del session["a"]
+    session.save()
+    assert read(store, session_id) == {"b": 2}
+
+
+def test_writes_of_different_keys_at_once_are_both_kept(store):
+    session_id = begin(store, a=0, b=0)
+    one, other = Session(store, session_id), Session(store, session_id)
+    one["a"], other["b"] = 1, 1
+    one.save()
+    other.save()
+    assert read(store, session_id) == {"a": 1, "b": 1}
+
+
+def test_a_slow_read_does_not_erase_a_write(store):
+    session_id = begin(store, a=0)
+    slow = Session(store, session_id)
+    assert slow["a"] == 0
+    writer = Session(store, session_id)
+    writer["a"] = 1
+    writer.save()
+    slow.save()
+    assert read(store, session_id) == {"a": 1}
+
+
+@pytest.mark.parametrize("write", [lambda s: s.update(b=2), lambda s: s.rotate(), lambda s: s.pop("a")])
+def test_an_ended_session_does_not_come_back(store, write):
+    session_id = begin(store, a=1)
+    in_flight = Session(store, session_id)
+    assert in_flight["a"] == 1
+    Session(store, session_id).end()
+    write(in_flight)
+    with pytest.raises(SessionEnded):
+        in_flight.save()
+    assert in_flight.new_id is None
+    assert read(store, session_id) == {}
+
+
+def test_a_reader_in_flight_does_not_bring_an_ended_session_back(store):
+    session_id = begin(store, a=1)
+    in_flight = Session(store, session_id)
+    assert in_flight["a"] == 1
+    Session(store, session_id).end()
+    in_flight.save()
+    assert read(store, session_id) == {}
+
+
+def test_rotate_keeps_values_and_kills_the_old_id(store):
+    old = begin(store, a=1)
+    session = Session(store, old)
+    created = session.created
+    session["b"] = 2
+    session.rotate()
+    session.save()
+    assert session.new_id not in (None, old)
+    assert read(store, old) == {}
+    assert read(store, session.new_id) == {"a": 1, "b": 2}
+    assert Session(store, session.new_id).created == created
+
+
+def test_rotate_keeps_what_another_request_wrote_meanwhile(store):
+    old = begin(store, a=1)
+    session = Session(store, old)
+    session.rotate()
+    Session(store, old).increment("b")
+    session.save()
+    assert read(store, session.new_id) == {"a": 1, "b": 1}
+
+
+def test_login_replaces_the_session(store):
+    old = begin(store, leftover=1)
+    before = Session(store, old).created
+    time.sleep(0.002)
+    session = Session(store, old)
+    session.clear()
+    session["user"] = "ada"
+    session.rotate()
+    session.save()
+    assert read(store, old) == {}
+    assert read(store, session.new_id) == {"user": "ada"}
+    assert Session(store, session.new_id).created > before
+
+
+def test_a_rotated_id_does_not_come_back(store):
+    old = begin(store, a=1)
+    in_flight = Session(store, old)
+    in_flight["a"] = 2
+    login = Session(store, old)
+    login.rotate()
+    login.save()
+    with pytest.raises(SessionEnded):
+        in_flight.save()
+    assert not in_flight.is_cookie_dead, "the visitor's cookie may be the new one by now"
+    assert read(store, login.new_id) == {"a": 1}
+
+
+def test_clearing_without_putting_in_ends_the_session(store):
+    session_id = begin(store, a=1)
+    session = Session(store, session_id)
+    session.clear()
+    session.save()
+    assert session.is_cookie_dead
+    assert store.read(session_id) is None
+
+
+def test_a_session_can_begin_again_after_its_end(store):
+    old = begin(store, a=1)
+    session = Session(store, old)
+    session.end()
+    assert dict(session) == {}
+    session["b"] = 2
+    session.save()
+    assert not session.is_cookie_dead
+    assert read(store, session.new_id) == {"b": 2}
+
+
+def test_increment_is_at_once_and_in_step(store):
+    session_id = begin(store, a=1)
+    session = Session(store, session_id)
+    assert session.increment("n") == 1
+    assert Session(store, session_id).increment("n", 5) == 6
+    assert session["n"] == 1
+    session["a"] = 2
+    session.save()
+    assert read(store, session_id) == {"a": 2, "n": 6}, "the save must not write the counter again"
+
+
+def test_increments_at_once_all_count(store):
+    session_id = begin(store, n=0)
+    results = []
+
+    def work():
+        for _ in range(25):
+            results.append(Session(store, session_id).increment("n"))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == list(range(1, 201))
+
+
+def test_increment_adds_to_what_this_request_set(store):
+    session_id = begin(store, n=1)
+    session = Session(store, session_id)
+    session["n"] = 10
+    assert session.increment("n") == 11
+    session.save()
+    assert read(store, session_id) == {"n": 11}
+
+
+def test_increment_in_a_new_session(store):
+    session = Session(store, None)
+    assert session.increment("n", 2) == 2
+    session.save()
+    assert read(store, session.new_id) == {"n": 2}
+
+
+def test_increment_of_an_ended_session_says_so(store):
+    session_id = begin(store, n=1)
+    session = Session(store, session_id)
+    assert session["n"] == 1
+    Session(store, session_id).end()
+    with pytest.raises(SessionEnded):
+        session.increment("n")
+    session.save()
+    assert store.read(session_id) is None
+
+
+@pytest.mark.parametrize("value", ["3x", "3", 1.5, None, [1], True])
+def test_increment_of_something_else_is_a_type_error(store, value):
+    for session in (Session(store, begin(store, n=value)), Session(store, None)):
+        session.setdefault("n", value)
+        with pytest.raises(TypeError, match="integer|can't increment"):
+            session.increment("n")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [({1}, "set"), (b"x", "bytes"), ({1: 2}, "int key"), ([object()], "object"), (float("nan"), "float")],
+)
+def test_what_json_cannot_hold_is_named(store, value, name):
+    session = Session(store, None)
+    session["basket"] = value
+    with pytest.raises(TypeError, match=f"basket.*{name}"):
+        session.save()
+    session.save()  # as Flask does while it answers the error
+
+
+def test_a_list_in_itself_is_named(store):
+    session = Session(store, None)
+    session["loop"] = loop = []
+    loop.append(loop)
+    with pytest.raises(TypeError, match="loop.*list"):
+        session.save()
+
+
+def test_a_key_must_be_text(store):
+    session = Session(store, None)
+    session[1] = 2
+    with pytest.raises(TypeError, match="int"):
+        session.save()
+
+
+def test_idling_ends_a_session_and_use_keeps_it(make_store):
+    store = make_store(idle=0.4)
+    used, idle = begin(store, a=1), begin(store, a=1)
+    for _ in range(5):
+        time.sleep(0.12)
+        assert read(store, used)
+    assert read(store, idle) == {}
+
+
+def test_the_lifetime_ends_a_session_in_use(make_store):
+    store = make_store(idle=0.4, lifetime=0.6)
+    session_id = begin(store, a=1)
+    started = time.monotonic()
+    while time.monotonic() - started < 0.5:
+        session = Session(store, session_id)
+        session.increment("n")
+        assert session["a"] == 1
+        time.sleep(0.05)
+    time.sleep(0.2)
+    assert read(store, session_id) == {}
+
+
+def test_rotating_does_not_prolong_the_lifetime(make_store):
+    store = make_store(idle=0.4, lifetime=0.5)
+    session_id = begin(store, a=1)
+    time.sleep(0.3)
+    session = Session(store, session_id)
+    session.rotate()
+    session.save()
+    time.sleep(0.3)
+    assert read(store, session.new_id) == {}
