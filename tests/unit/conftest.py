@@ -1,100 +1,8 @@
-"""A real redis-server on loopback, and apps that use it."""
-
-import json
-import shutil
-import socket
-import subprocess
-import time
-from contextlib import contextmanager
+"""Servers, stores, apps and clients for the tests."""
 
 import pytest
-from redis import Redis
-from werkzeug.security import generate_password_hash
-
-from anynode import create_app
-from anynode.config import Config
-from anynode.redis_client import make_client
-from anynode.sessions import MemoryStore, RedisStore
-
-USER, PASSWORD = "ada", "correct horse"
-REDIS_PASSWORD = "f2b1c04a77d9"  # of a server that lives as long as the tests, on loopback
-PREFIX = "anynode:"
-# all that the app's Redis user may run; AUTH needs no permission
-ACL_COMMANDS = (
-    "+ping +evalsha +script|load +hgetall +hget +hset +hdel +hincrby +del +rename +pexpire +pttl +time"
-)
-# cheap to check: the tests log in often
-HASH = generate_password_hash(PASSWORD, method="pbkdf2:sha256:1000")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-class RedisServer:
-    """A redis-server with the app's user and nobody else but `admin`, who looks at it from outside."""
-
-    def __init__(self, folder):
-        self.port = free_port()
-        self._folder = folder
-        self._process = None
-        (folder / "users.acl").write_text(
-            "user default off\n"
-            f"user admin on >{REDIS_PASSWORD} ~* &* +@all\n"
-            f"user app on >{REDIS_PASSWORD} resetchannels ~{PREFIX}* -@all {ACL_COMMANDS}\n"
-        )
-        self.admin = self._admin()
-
-    def _admin(self) -> Redis:
-        return Redis(port=self.port, username="admin", password=REDIS_PASSWORD, decode_responses=True)
-
-    def start(self):
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.fail("redis-server is not on PATH, and these tests need it: apt-get install redis-server")
-        options = f"--port {self.port} --bind 127.0.0.1 --save  --appendonly yes --appendfsync no"
-        self._process = subprocess.Popen(
-            [program, *options.split(" "), "--dir", self._folder, "--aclfile", self._folder / "users.acl"],
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                self.admin.ping()
-                return self
-            except Exception:
-                time.sleep(0.02)
-        pytest.fail("redis-server did not start within 10 s")
-
-    def kill(self):
-        self._process.kill()
-        self._process.wait()
-
-    @contextmanager
-    def watch(self):
-        """Collects what clients send in `.sent`, and what scripts run in `.inside`."""
-        seen = _Seen()
-        with self._admin().monitor() as monitor:
-            yield seen
-            self.admin.echo("end of watch")
-            for entry in iter(monitor.next_command, None):
-                words = entry["command"].split()
-                if words[0] == "ECHO":
-                    return
-                (seen.inside if entry["client_type"] == "lua" else seen.sent).append(words[0].upper())
-
-    def aof_bytes(self) -> int:
-        return self.admin.info("persistence")["aof_current_size"]
-
-    def session_keys(self) -> list[str]:
-        return self.admin.keys(f"{PREFIX}session:*")
-
-
-class _Seen:
-    def __init__(self):
-        self.sent, self.inside = [], []
+from anynode.sessions import MemoryStore
+from unit.helpers import RedisServer, log_in, make_app, redis_store
 
 
 @pytest.fixture(scope="session")
@@ -119,11 +27,6 @@ def own_redis(tmp_path):
     server.kill()
 
 
-def redis_store(server, idle=100, lifetime=1000, **options) -> RedisStore:
-    client = make_client(host="127.0.0.1", port=server.port, username="app", password=REDIS_PASSWORD)
-    return RedisStore(client, prefix=PREFIX, idle=idle, lifetime=lifetime, **options)
-
-
 @pytest.fixture(params=["redis", "memory"])
 def make_store(request):
     """Makes a store of either kind; the contract is the same for both."""
@@ -138,24 +41,6 @@ def store(make_store):
     return make_store()
 
 
-def environ(port=6379, **changes) -> dict[str, str]:
-    """Settings of a node that are right, with changes; None takes one out."""
-    settings = {
-        "APP_NODE": "app1",
-        "APP_RELEASE": "r1",
-        "APP_SECRET_KEY": "0123456789abcdef" * 2,
-        "APP_USERS": json.dumps({USER: HASH, "bob": HASH}),
-        "APP_REDIS_HOST": "127.0.0.1",
-        "APP_REDIS_PORT": str(port),
-        "APP_REDIS_PASSWORD": REDIS_PASSWORD,
-    }
-    return {name: value for name, value in (settings | changes).items() if value is not None}
-
-
-def make_app(port=6379, **changes):
-    return create_app(Config.from_environ(environ(port, **changes)))
-
-
 @pytest.fixture
 def app(redis):
     return make_app(redis.port)
@@ -166,18 +51,9 @@ def client(app):
     return app.test_client()
 
 
-def log_in(client, user=USER, password=PASSWORD):
-    return client.post("/api/login", json={"username": user, "password": password})
-
-
 @pytest.fixture
 def logged_in(client):
     """A client that is logged in; its scripts are loaded in Redis."""
     assert log_in(client).status_code == 200
     assert client.get("/api/session").status_code == 200
     return client
-
-
-def session_cookie(client, name="session"):
-    cookie = client.get_cookie(name)
-    return cookie.value if cookie else None

@@ -1,10 +1,11 @@
 """The JSON interface."""
 
+import io
 import json
 import re
 
 import pytest
-from conftest import HASH, PASSWORD, USER, log_in, make_app, session_cookie
+from unit.helpers import HASH, PASSWORD, USER, log_in, make_app, session_cookie
 
 JSON = {"Content-Type": "application/json"}
 
@@ -71,6 +72,16 @@ def test_a_note_that_is_too_long_is_413_and_changes_nothing(logged_in, size):
     assert response.status_code == 413
     assert response.json["error"]
     assert logged_in.get("/api/session").json["note"] == "before"
+
+
+def test_a_chunked_body_is_limited_too(logged_in):
+    for size, status in [(10, 200), (70_000, 413)]:
+        body = io.BytesIO(json.dumps({"note": "x" * 10}).encode() + b" " * size)
+        environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+        response = logged_in.put(
+            "/api/note", input_stream=body, content_type="application/json", environ_overrides=environ
+        )
+        assert response.status_code == status
 
 
 @pytest.mark.parametrize("note", [None, 1, ["x"], "\ud800"])

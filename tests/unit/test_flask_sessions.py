@@ -1,11 +1,12 @@
 """The session layer in an app that knows nothing of this project: two lines, and Flask's own settings."""
 
+from contextlib import suppress
+
 import flask
 import pytest
-from conftest import redis_store
-
 from anynode.sessions import SessionStoreError, SharedSessionInterface
 from anynode.sessions.ids import make_id
+from unit.helpers import redis_store
 
 
 class FailingStore:
@@ -62,6 +63,13 @@ def make_app(store):
     def bad():
         flask.session["basket"] = {1, 2}
         return "bad"
+
+    @app.get("/stubborn")
+    def stubborn():
+        for _ in range(3):
+            with suppress(SessionStoreError):
+                flask.session["a"] = 2
+        return "without a session"
 
     @app.get("/ended-meanwhile")
     def ended_meanwhile():
@@ -179,6 +187,15 @@ def test_an_app_can_catch_it_during_and_after_the_view(store, failing):
     response = client.get("/set")
     assert (response.status_code, response.json) == (503, {"mine": True})
     assert len(caught) == failing.calls == 1
+
+
+def test_a_request_waits_for_a_failing_store_only_once(store):
+    failing = FailingStore(store, {"read"})
+    client = make_app(failing).test_client()
+    client.set_cookie("session", store_session(store))
+    response = client.get("/stubborn")
+    assert (response.status_code, failing.calls) == (200, 1)
+    assert "Set-Cookie" not in response.headers
 
 
 def test_a_write_to_a_session_that_ended_meanwhile_is_401(client, store):

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from conftest import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, environ, log_in, make_app, session_cookie
-
 from anynode.config import Config, ConfigError
+from unit.helpers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, environ, log_in, make_app, session_cookie
 
 
 def test_healthz_never_asks_redis(logged_in, redis):

@@ -1,14 +1,9 @@
 """The pages for people."""
 
-import html
 import re
 
 import pytest
-from conftest import PASSWORD, USER, log_in, make_app, session_cookie
-
-
-def token(client, path="/") -> str:
-    return html.unescape(re.search(r'name="csrf" value="([^"]*)"', client.get(path).text)[1])
+from unit.helpers import PASSWORD, USER, log_in, make_app, session_cookie, token
 
 
 def page_login(client, user=USER, password=PASSWORD):

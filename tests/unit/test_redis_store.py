@@ -6,14 +6,13 @@ import logging
 import pickle
 
 import pytest
-from conftest import PREFIX, RedisServer, redis_store
+from anynode.sessions import RedisStore, Session
+from anynode.sessions.ids import make_id
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 from redis.crc import key_slot
-
-from anynode.sessions import RedisStore, Session
-from anynode.sessions.ids import make_id
+from unit.helpers import PREFIX, RedisServer, redis_store
 
 
 def begin(store, **values) -> str:

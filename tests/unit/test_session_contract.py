@@ -4,7 +4,6 @@ import threading
 import time
 
 import pytest
-
 from anynode.sessions import Session, SessionEnded
 from anynode.sessions.ids import is_id, make_id
 
@@ -102,6 +101,8 @@ def test_an_ended_session_does_not_come_back(store, write):
     write(in_flight)
     with pytest.raises(SessionEnded):
         in_flight.save()
+    in_flight.save()
+    assert dict(in_flight) == {}
     assert in_flight.new_id is None
     assert read(store, session_id) == {}
 
@@ -234,6 +235,7 @@ def test_increment_of_an_ended_session_says_so(store):
     Session(store, session_id).end()
     with pytest.raises(SessionEnded):
         session.increment("n")
+    assert dict(session) == {}
     session.save()
     assert store.read(session_id) is None
 

@@ -65,6 +65,7 @@ def _need_login() -> None:
 def _body() -> dict:
     """The JSON object in the request; none at all counts as an empty one."""
     raw = request.get_data()
+    request.stream.read(1)  # get_data cuts a chunked body off at the limit, this raises 413 then
     try:
         body = json.loads(raw) if raw else {}
     except (ValueError, RecursionError):

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 class Session(SessionMixin):
     """A mapping of str to JSON values. Used by one request, in one thread.
 
-    Any use may raise SessionStoreError; after that the session is of no more use in this request.
+    Any use may raise SessionStoreError; every further use in the same request then does.
     """
 
     def __init__(self, store: Store, session_id: str | None):
@@ -36,7 +36,7 @@ class Session(SessionMixin):
         self._cleared = False
         self._rotated = False
         self._ended = False
-        self._failed = False
+        self._failure: Exception | None = None
 
     # The mapping; the rest of it (get, pop, update, ...) comes from MutableMapping
 
@@ -110,7 +110,7 @@ class Session(SessionMixin):
 
         Raises SessionEnded, and writes nothing, if the session ended elsewhere; TypeError if it isn't JSON.
         """
-        if self._failed or not self._loaded:
+        if self._failure or not self._loaded:
             return
         with self._asking():
             self._write()
@@ -126,7 +126,7 @@ class Session(SessionMixin):
         return self._ended and self._brought is not None and self._id is None
 
     def _load(self) -> dict[str, Any]:
-        if self._failed:
+        if isinstance(self._failure, SessionStoreError):
             raise SessionStoreError  # once is enough: don't let the visitor wait for the store again
         if not self._loaded:
             with self._asking():
@@ -190,9 +190,11 @@ class Session(SessionMixin):
 
     @contextmanager
     def _asking(self):
-        """A failed session isn't saved: Flask tries that again while it answers the error."""
+        """After a failure, save() does nothing: Flask calls it again while it answers the error."""
         try:
             yield
-        except Exception:
-            self._failed = True
+        except SessionEnded:  # nothing is left to save
+            raise
+        except Exception as error:
+            self._failure = error
             raise
