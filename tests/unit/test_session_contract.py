@@ -105,6 +105,10 @@ def test_an_ended_session_does_not_come_back(store, write):
     assert dict(in_flight) == {}
     assert in_flight.new_id is None
     assert read(store, session_id) == {}
+    in_flight["flash"] = "you were logged out"
+    in_flight.save()
+    assert in_flight.new_id != session_id
+    assert read(store, in_flight.new_id) == {"flash": "you were logged out"}
 
 
 def test_a_reader_in_flight_does_not_bring_an_ended_session_back(store):

@@ -2,10 +2,10 @@
 """Builds a release of the app on the controller."""
 
 import ast
+import gzip
 import hashlib
 import io
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -46,7 +46,7 @@ def sources(root):
         if not (root / name).exists():
             raise BuildError(f"{root / name} is missing: an app is a pyproject.toml, a requirements.lock and src/")
     files = [root / "pyproject.toml", root / "requirements.lock"]
-    files += sorted(p for p in (root / "src").rglob("*") if p.is_file() and not skipped(p))
+    files += sorted(p for p in (root / "src").rglob("*") if p.is_file() and not skipped(p.relative_to(root)))
     return files
 
 
@@ -111,10 +111,10 @@ def pack(directory, archive, name):
 
     archive.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar:
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.add(directory, arcname=name, filter=plain)
-    partial = archive.with_suffix(".partial")
-    partial.write_bytes(buffer.getvalue())
+    partial = archive.with_suffix(f".{os.getpid()}.partial")  # another run may be packing the same release
+    partial.write_bytes(gzip.compress(buffer.getvalue(), compresslevel=6, mtime=0))
     partial.rename(archive)
 
 
@@ -147,7 +147,7 @@ def main():
             "build_dir": {"type": "path", "required": True},
             "python": {"type": "path", "required": True},
             "python_version": {"type": "str", "required": True},
-            "architecture": {"type": "str", "default": platform.machine()},
+            "architecture": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )

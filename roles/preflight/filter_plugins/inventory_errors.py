@@ -9,7 +9,13 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[2]
 GROUPS = ("nginx", "redis", "app")
-PLACEHOLDER = re.compile(r"change.?me|placeholder|password|secret|example|todo|xxx|<.*>", re.IGNORECASE)
+# A text that consists of such words and of no others; a random one may well contain "xxx" or "todo".
+WORDS = """
+    change me placeholder password passwort passwd secret example sample dummy default todo tbd fixme x{3,} replace
+    insert enter put set your my our the this that is here please now random value key token string app redis admin
+    chars? characters? long very at least with
+"""
+PLACEHOLDER = re.compile(rf"<.*>|[^a-z]*(?:(?:{'|'.join(WORDS.split())})[^a-z]*)+", re.IGNORECASE)
 SECRET_LENGTH = 16  # characters; made ones have 24 to 64
 HASH = re.compile(r"^(scrypt|pbkdf2):[^$]+\$[^$]+\$[0-9a-f]+$")
 
@@ -112,7 +118,7 @@ def secret_errors(secrets):
         text = str(value or "")
         if not text:
             yield f"The secret `{name}` is missing. Define it, or remove the empty definition and one is made."
-        elif PLACEHOLDER.search(text):
+        elif PLACEHOLDER.fullmatch(text):
             yield f"The secret `{name}` looks like a placeholder. Remove its definition and a real one is made."
         elif len(text) < SECRET_LENGTH:
             yield f"The secret `{name}` has {len(text)} characters; it needs {SECRET_LENGTH}. Remove its definition and one is made."
@@ -134,12 +140,11 @@ def user_errors(users, check_user):
             yield f"app_users: what stands for {name} is not a hash. Print one with `make hash`; never write a password there."
 
 
-def inventory_errors(hostvars, groups, secrets, users, check_user):
+def inventory_errors(hostvars, groups, users, check_user):
     """Return a list of messages, each with the culprit and the remedy; empty if the inventory can work."""
     errors = list(group_errors(groups))
     errors += address_errors(groups, hostvars)
     errors += option_errors(groups, hostvars)
-    errors += secret_errors(secrets)
     errors += user_errors(users, check_user)
     return errors
 
@@ -149,4 +154,7 @@ class FilterModule:
 
     def filters(self):
         """Name the filters."""
-        return {"inventory_errors": inventory_errors}
+        return {
+            "inventory_errors": inventory_errors,
+            "secret_errors": lambda secrets: list(secret_errors(secrets)),
+        }

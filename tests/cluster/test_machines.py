@@ -1,0 +1,108 @@
+"""The machines, as the roles left them."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from support.cluster import SECRETS, changed
+
+
+def test_systemd_is_content_and_the_services_come_back_at_boot(cluster):
+    """Every unit runs, and the ones that matter are enabled."""
+    units = {cluster.balancer: "nginx", cluster.redis: "redis-server"}
+    units |= {host: "anynode.socket anynode.service" for host in cluster.apps}
+    for host, names in units.items():
+        assert cluster.run(host, "systemctl is-system-running") == "running"
+        assert set(cluster.run(host, f"systemctl is-active {names}").split()) == {"active"}
+        assert set(cluster.run(host, f"systemctl is-enabled {names}").split()) <= {"enabled"}
+
+
+def test_the_debian_release_is_the_one_of_the_inventory(cluster):
+    """A scenario for Debian 12 must not pass on Debian 13."""
+    wanted = cluster.variables[cluster.redis].get("local_nodes_debian_release", "trixie")
+    for host in cluster.address:
+        assert f"VERSION_CODENAME={wanted}" in cluster.run(host, "cat /etc/os-release")
+
+
+def test_all_nodes_run_one_release(cluster):
+    """One id, in the link, in the directory's name and in what the app says."""
+    ids = {cluster.run(host, "basename $(readlink /srv/anynode/current)") for host in cluster.apps}
+    ids |= {cluster.run(host, "cat /srv/anynode/current/RELEASE") for host in cluster.apps}
+    ids |= {cluster.visitor().get(host, "/healthz").headers["X-Release"] for host in cluster.apps}
+    assert len(ids) == 1
+
+
+def test_gunicorn_is_new_enough_threaded_and_sandboxed(cluster):
+    """27.0.1 answers late requests on kept connections properly; gthread; not root; no way to gain rights."""
+    for host in cluster.apps:
+        version = cluster.run(host, "cd /srv/anynode/current && python3 -c 'import gunicorn; print(gunicorn.__version__)'")
+        assert tuple(map(int, version.split("."))) >= (27, 0, 1)
+        pid = cluster.run(host, "systemctl show --value --property MainPID anynode.service")
+        status = cluster.run(host, f"cat /proc/{pid}/status")
+        assert "NoNewPrivs:\t1" in status
+        assert "CapEff:\t0000000000000000" in status
+        assert cluster.run(host, f"stat -c %U /proc/{pid}") == "anynode"
+        assert "Using worker: gthread" in cluster.run(host, "journalctl -u anynode.service -o cat")
+
+
+def test_a_page_of_the_browser_is_reached_on_loopback_only(cluster):
+    """Of all machines, only the balancer publishes a port, and only on 127.0.0.1."""
+    for host in cluster.address:
+        inspect = subprocess.run(["docker", "inspect", f"{cluster.prefix}-{host}"], capture_output=True, check=True)
+        ports = json.loads(inspect.stdout)[0]["HostConfig"]["PortBindings"] or {}
+        addresses = {binding["HostIp"] for bindings in ports.values() for binding in bindings}
+        assert addresses == ({"127.0.0.1"} if host == cluster.balancer else set())
+
+
+def test_a_second_run_in_check_mode_reports_no_change_and_shows_no_secret(cluster):
+    """Also with --diff and three times -v, on the controller as well as in what the nodes log."""
+    output = cluster.converge("--check", "--diff", "-vvv")
+    assert set(changed(output)) >= set(cluster.address)
+    assert set(changed(output).values()) == {0}
+    for name in SECRETS:
+        assert cluster.secret(name) not in output, f"{name} is in Ansible's output"
+
+
+def test_secrets_are_in_one_file_that_only_root_reads(cluster):
+    """Not in a process list, not in the journal, not in what systemd shows, nor in another file of the configuration."""
+    for host in cluster.apps:
+        assert cluster.run(host, "stat -c '%U %a' /etc/anynode/secrets.env") == "root 600"
+        assert cluster.run(host, "runuser -u anynode -- cat /etc/anynode/secrets.env", check=False) == ""
+    for host in cluster.address:
+        shown = cluster.run(host, "ps axww -o args; systemctl show '*'; journalctl --no-pager -o cat")
+        files = cluster.run(host, "cat /etc/anynode/app.env /etc/redis/*.conf /etc/redis/*.acl 2>/dev/null", check=False)
+        for name in SECRETS:
+            assert cluster.secret(name) not in shown + files, f"{name} is on {host}"
+
+
+def test_secrets_on_the_controller_are_for_their_owner_only(cluster):
+    """Mode 0600, and git ignores them."""
+    directory = cluster.inventory.parent / ".secrets"
+    for path in [*(directory / name for name in SECRETS), directory / "ssh" / "id_ed25519"]:
+        assert oct(path.stat().st_mode & 0o777) == "0o600", path
+    ignored = subprocess.run(["git", "check-ignore", "--quiet", directory], cwd=cluster.inventory.parent, check=False)
+    assert ignored.returncode == 0
+
+
+@pytest.mark.parametrize("limit", ["app", "redis", "nginx", "app2"])
+def test_a_limited_run_needs_no_facts_of_other_hosts(cluster, limit):
+    """Only the hosts that were named are touched, and nothing changes on them."""
+    output = cluster.converge("--limit", limit)
+    assert set(changed(output)) == set(cluster.groups.get(limit, [limit]))
+    assert set(changed(output).values()) == {0}
+
+
+def test_tags_run_one_part(cluster):
+    """`--tags nginx` runs the balancer's role, and no other one's tasks."""
+    output = cluster.converge("--tags", "nginx")
+    assert "TASK [nginx : Configure the balancer]" in output
+    assert "TASK [redis : Configure" not in output
+    assert "TASK [app : Configure" not in output
+
+
+def test_strategy_is_the_one_that_the_scenario_asks_for(cluster):
+    """mitogen in one scenario, Ansible's own in another: so both are tested."""
+    assert os.environ["ANSIBLE_STRATEGY"] in ("mitogen_linear", "linear")
+    dumped = subprocess.run(["ansible-config", "dump", "--only-changed"], capture_output=True, text=True, check=True)
+    assert ("DEFAULT_STRATEGY" in dumped.stdout) == (os.environ["ANSIBLE_STRATEGY"] != "linear")

@@ -1,0 +1,120 @@
+"""Redis: what it keeps, whom it lets in, and what visitors see when it is away."""
+
+import time
+
+import pytest
+from support.cluster import eventually
+
+ADMIN = "REDISCLI_AUTH={} redis-cli --no-auth-warning --user admin {}"
+
+
+def admin(cluster, command):
+    """Run a Redis command as the account for people."""
+    return cluster.run(cluster.redis, ADMIN.format(cluster.secret("redis_admin_password"), command))
+
+
+def as_app(cluster, command):
+    """Run a Redis command as the app's account, from an app node's place in the network."""
+    password = cluster.secret("redis_app_password")
+    return cluster.run(
+        cluster.redis, f"REDISCLI_AUTH={password} redis-cli --no-auth-warning --user app {command} 2>&1", check=False
+    )
+
+
+def test_redis_forgets_nobody(cluster):
+    """Writes go to the append-only file within a second, and nothing is evicted."""
+    assert admin(cluster, "config get appendonly").split()[1] == "yes"
+    assert admin(cluster, "config get appendfsync").split()[1] == "everysec"
+    assert admin(cluster, "config get maxmemory-policy").split()[1] == "noeviction"
+    assert int(admin(cluster, "config get maxmemory").split()[1]) == 256 * 2**20
+
+
+def test_sessions_outlive_a_restart_of_redis(cluster):
+    """What was acknowledged more than a second before is there again."""
+    visitor = cluster.log_in(cluster.apps[0])
+    assert visitor.post(cluster.apps[0], "/api/counter").json()["counter"] == 1
+    time.sleep(1.5)
+    cluster.run(cluster.redis, "systemctl restart redis-server")
+    assert eventually(lambda: visitor.get(cluster.apps[1]).status_code == 200)
+    assert visitor.get(cluster.apps[1]).json()["counter"] == 1
+
+
+def test_the_sandbox_of_debians_unit_is_kept(cluster):
+    """Our drop-in adds the gate and takes nothing away."""
+    shown = cluster.run(cluster.redis, "systemctl show redis-server -p ProtectSystem -p NoNewPrivileges -p ProtectHome")
+    assert "ProtectHome=yes" in shown
+    assert "NoNewPrivileges=yes" in shown
+    assert "ProtectSystem=" in shown and "ProtectSystem=no" not in shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["keys '*'", "flushall", "config get '*'", "script flush", "acl list", "monitor", "get anynode:x", "hget other:x f"],
+)
+def test_the_apps_account_may_do_nothing_else(cluster, command):
+    """Its commands, on keys with its prefix; everything else is refused."""
+    assert "NOPERM" in as_app(cluster, command)
+
+
+def test_the_apps_account_may_do_its_own_work(cluster):
+    """So that the test above is not about a wrong password."""
+    assert as_app(cluster, "ping") == "PONG"
+    assert as_app(cluster, "hget anynode:x f") == ""
+
+
+def test_nobody_gets_in_without_an_account(cluster):
+    """The default user is off."""
+    assert "NOAUTH" in cluster.run(cluster.redis, "redis-cli ping", check=False)
+
+
+def test_only_app_nodes_reach_redis(cluster):
+    """The gate turns the balancer away before Redis hears of it."""
+    knock = (
+        "python3 -c 'import socket; print(socket.create_connection((\"{}\", 6379), 3).getsockname() and \"open\")' 2>&1 | tail -1"
+    )
+    knock = knock.format(cluster.address[cluster.redis])
+    for host in cluster.apps:
+        assert cluster.run(host, knock) == "open"
+    assert "refused" in cluster.run(cluster.balancer, knock)
+
+
+def test_the_gate_closes_before_redis_opens(cluster):
+    """After a reboot's worth of forgetting, starting Redis loads the gate first."""
+    cluster.run(cluster.redis, "nft delete table inet anynode_redis && systemctl restart redis-server")
+    assert "ip saddr @clients" in cluster.run(cluster.redis, "nft list table inet anynode_redis")
+
+
+@pytest.fixture(params=["stopped", "silent"])
+def redis_away(cluster, request):
+    """Redis refuses connections, or swallows what it is sent; put right afterwards."""
+    table = "inet test_silence"
+    if request.param == "stopped":
+        down, up = "systemctl stop redis-server", "systemctl start redis-server"
+    else:
+        chain = "{ chain input { type filter hook input priority -10; tcp dport 6379 drop; }; }"
+        down, up = f"nft 'table {table} {chain}'", f"nft delete table {table}"
+    visitor = cluster.log_in(cluster.apps[0])
+    assert visitor.post(cluster.apps[0], "/api/counter").json()["counter"] == 1
+    cluster.run(cluster.redis, down)
+    try:
+        yield visitor
+    finally:
+        cluster.run(cluster.redis, up)
+    for host in cluster.doors:
+        assert eventually(lambda host=host: visitor.get(host).status_code == 200), f"{host} does not recover by itself"
+        assert visitor.get(host).json()["counter"] == 1
+
+
+def test_redis_away_is_said_at_once_and_logs_nobody_in_or_out(cluster, redis_away):
+    """503 with Retry-After within a second on every node and through the balancer; alive, but not ready."""
+    for host in cluster.doors:
+        began = time.monotonic()
+        answer = redis_away.get(host)
+        assert time.monotonic() - began < 1, f"{host} took {time.monotonic() - began:.2f} s"
+        assert answer.status_code == 503, f"{host}: {answer.status_code} {answer.text}"
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.headers["X-Node"] in cluster.apps, "the app must say it, not the balancer"
+        assert answer.json()["request_id"]
+        assert cluster.visitor().post(host, "/api/login", cluster.account).status_code == 503
+        assert cluster.visitor().get(host, "/healthz").status_code == 200
+        assert cluster.visitor().get(host, "/readyz").status_code == 503

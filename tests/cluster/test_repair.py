@@ -1,0 +1,94 @@
+"""Broken on purpose, repaired by running again; and what stands in the way is named."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+from support.cluster import ROOT
+
+
+def containers(label):
+    """Names of the containers that carry a cluster's label."""
+    listed = subprocess.run(
+        ["docker", "ps", "-a", "--filter", f"label=anynode.cluster={label}", "--format", "{{.Names}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(listed.stdout.split())
+
+
+def test_half_of_the_machines_gone(cluster):
+    """Running again makes them anew, and who was logged in still is."""
+    visitor = cluster.log_in(cluster.apps[0])
+    gone = [f"{cluster.prefix}-{cluster.balancer}", f"{cluster.prefix}-{cluster.apps[1]}"]
+    subprocess.run(["docker", "rm", "--force", *gone], check=True, capture_output=True)
+    cluster.converge()
+    for host in cluster.doors:
+        assert visitor.get(host).status_code == 200
+
+
+def test_an_interrupted_run_is_finished_by_the_next(cluster):
+    """Killed while a machine is being provisioned: the next run ends as if nothing had been."""
+    victim = cluster.apps[1]
+    subprocess.run(["docker", "rm", "--force", f"{cluster.prefix}-{victim}"], check=True, capture_output=True)
+    run = subprocess.Popen(
+        ["ansible-playbook", "-i", str(cluster.inventory), "site.yml"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in run.stdout:
+        if "TASK [app : Unpack the release" in line:
+            break
+    time.sleep(0.3)
+    run.send_signal(signal.SIGKILL)
+    run.stdout.close()
+    run.wait()
+    cluster.converge()
+    assert cluster.visitor().get(victim, "/readyz").status_code == 200
+    assert cluster.run(victim, "ls /srv/anynode/incoming") == ""
+
+
+@pytest.fixture
+def other(cluster, tmp_path):
+    """An inventory for a second cluster, whose subnet and port a test chooses; its machines are removed afterwards."""
+
+    def write(subnet, port):
+        hosts = {"nginx": "lb1", "redis": "redis1", "app": "app1"}
+        network = subnet.rsplit(".", 1)[0]
+        lines = ["all:", "  children:"]
+        for number, (group, host) in enumerate(hosts.items(), 200):
+            lines.append(f"    {group}: {{hosts: {{{host}: {{ansible_host: {network}.{number}}}}}}}")
+        lines.append("    local_nodes:")
+        lines.append("      children: {nginx: , redis: , app: }")
+        lines.append(
+            f"      vars: {{local_nodes_prefix: anynode-other, local_nodes_subnet: {subnet}, local_nodes_http_port: {port}}}"
+        )
+        path = tmp_path / "hosts.yml"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    yield write
+    done = cluster.playbook("playbooks/destroy.yml", "--skip-tags", "notest", inventory=tmp_path / "hosts.yml")
+    assert done.returncode == 0, done.stdout
+    assert not containers("anynode-other")
+    assert containers(cluster.prefix), "the other cluster's end must not touch this one"
+
+
+def test_a_subnet_that_is_taken_is_named(cluster, other):
+    """The message names the option; nothing of this cluster is touched."""
+    inventory = other(cluster.variables[cluster.redis]["local_nodes_subnet"], 18099)
+    done = cluster.playbook("site.yml", "--tags", "local_nodes", inventory=inventory)
+    assert done.returncode != 0
+    assert "set local_nodes_subnet" in " ".join(done.stdout.split())
+
+
+def test_a_port_that_is_taken_is_named(cluster, other):
+    """The message names the option; nothing of this cluster is touched."""
+    inventory = other("10.99.0.0/24", cluster.variables[cluster.redis]["local_nodes_http_port"])
+    done = cluster.playbook("site.yml", "--tags", "local_nodes", inventory=inventory)
+    assert done.returncode != 0
+    assert "set local_nodes_http_port" in " ".join(done.stdout.split())

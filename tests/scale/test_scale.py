@@ -1,0 +1,62 @@
+"""From 2 app nodes to 4 and back to 2, by a change of the inventory and nothing else."""
+
+import subprocess
+
+from support.cluster import Cluster
+
+# A connection that is open is not enough: the node must lose it when it leaves.
+HOLD = """python3 -c '
+import socket, time
+held = socket.create_connection(("{}", 6379), 3)
+while True:
+    held.sendall(b"PING\\r\\n")
+    if not held.recv(100): break
+    time.sleep(0.2)
+'"""
+
+
+def upstreams(cluster):
+    """The app nodes that nginx has loaded."""
+    lines = cluster.run(cluster.balancer, "nginx -T 2>/dev/null | grep -E '^ +server [0-9]'").splitlines()
+    return {line.split()[1].split(":")[0] for line in lines}
+
+
+def test_scale_up_and_down(cluster):
+    """A line more is a node more; a line less is a node that is gone from everywhere; sessions live on."""
+    two = cluster
+    four = Cluster(two.inventory.with_name("four.yml"))
+    difference = set(four.inventory.read_text().splitlines()) ^ set(two.inventory.read_text().splitlines())
+    assert {line.split(":")[0].strip() for line in difference} == {"app3", "app4"}
+
+    early = two.log_in(two.apps[0])
+    two.converge(inventory=four.inventory)
+    assert upstreams(four) == {four.address[host] for host in four.apps}
+    for host in four.apps:
+        assert early.get(host).json()["started_on"] == two.apps[0]
+    late = four.log_in("app4")
+
+    gate = "nft list set inet anynode_redis clients"
+    assert four.address["app4"] in four.run(four.redis, gate)
+    hold = subprocess.Popen(
+        ["docker", "exec", f"{four.prefix}-app3", "sh", "-c", HOLD.format(four.address[four.redis])],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Only the gate, with the machines still there: the connection that is open must end, too.
+    two.converge("--tags", "redis")
+    assert "ConnectionResetError" in hold.communicate(timeout=20)[1]
+    assert four.address["app4"] not in two.run(two.redis, gate)
+
+    two.converge()
+    assert upstreams(two) == {two.address[host] for host in two.apps}
+    listed = subprocess.run(
+        ["docker", "ps", "-a", "--format", "{{.Names}}", "--filter", f"label=anynode.cluster={two.prefix}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(listed.stdout.split()) == {f"{two.prefix}-{host}" for host in two.address}
+    for visitor in (early, late):
+        for host in two.doors:
+            assert visitor.get(host).status_code == 200
+    assert two.playbook("playbooks/check.yml").returncode == 0
