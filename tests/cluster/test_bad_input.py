@@ -35,7 +35,12 @@ BAD = {
     "a form for the JSON interface": (415, "POST", "/api/counter", {"data": {"by": "2"}}),
     "an unknown path": (404, "GET", "/api/nothing", {}),
     "a method that is not for this path": (405, "DELETE", "/api/counter", {}),
-    "a page of another origin": (403, "POST", "/api/counter", {"json": {}, "headers": {"Origin": "http://evil.example"}}),
+    "a page of another origin": (
+        403,
+        "POST",
+        "/api/counter",
+        {"json": {}, "headers": {"Origin": "http://evil.example"}},
+    ),
     "a page of another site": (403, "POST", "/api/counter", {"json": {}, "headers": {"Sec-Fetch-Site": "cross-site"}}),
 }
 

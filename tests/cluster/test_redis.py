@@ -1,5 +1,6 @@
 """Redis: what it keeps, whom it lets in, and what visitors see when it is away."""
 
+import json
 import time
 
 import pytest
@@ -49,7 +50,16 @@ def test_the_sandbox_of_debians_unit_is_kept(cluster):
 
 @pytest.mark.parametrize(
     "command",
-    ["keys '*'", "flushall", "config get '*'", "script flush", "acl list", "monitor", "get anynode:x", "hget other:x f"],
+    [
+        "keys '*'",
+        "flushall",
+        "config get '*'",
+        "script flush",
+        "acl list",
+        "monitor",
+        "get anynode:x",
+        "hget other:x f",
+    ],
 )
 def test_the_apps_account_may_do_nothing_else(cluster, command):
     """Its commands, on keys with its prefix; everything else is refused."""
@@ -69,10 +79,8 @@ def test_nobody_gets_in_without_an_account(cluster):
 
 def test_only_app_nodes_reach_redis(cluster):
     """The gate turns the balancer away before Redis hears of it."""
-    knock = (
-        "python3 -c 'import socket; print(socket.create_connection((\"{}\", 6379), 3).getsockname() and \"open\")' 2>&1 | tail -1"
-    )
-    knock = knock.format(cluster.address[cluster.redis])
+    address = (cluster.address[cluster.redis], 6379)
+    knock = f"python3 -c 'import socket; socket.create_connection(tuple({json.dumps(address)}), 3); print(\"open\")' 2>&1 | tail -1"
     for host in cluster.apps:
         assert cluster.run(host, knock) == "open"
     assert "refused" in cluster.run(cluster.balancer, knock)

@@ -64,9 +64,10 @@ def other(cluster, tmp_path):
             lines.append(f"    {group}: {{hosts: {{{host}: {{ansible_host: {network}.{number}}}}}}}")
         lines.append("    local_nodes:")
         lines.append("      children: {nginx: , redis: , app: }")
-        lines.append(
-            f"      vars: {{local_nodes_prefix: anynode-other, local_nodes_subnet: {subnet}, local_nodes_http_port: {port}}}"
-        )
+        lines.append("      vars:")
+        lines.append("        local_nodes_prefix: anynode-other")
+        lines.append(f"        local_nodes_subnet: {subnet}")
+        lines.append(f"        local_nodes_http_port: {port}")
         path = tmp_path / "hosts.yml"
         path.write_text("\n".join(lines) + "\n")
         return path

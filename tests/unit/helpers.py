@@ -21,9 +21,7 @@ USER, PASSWORD = "ada", "correct horse"
 REDIS_PASSWORD = "f2b1c04a77d9"  # of a server that lives as long as the tests, on loopback
 PREFIX = "anynode:"
 # all that the app's Redis user may run; AUTH needs no permission
-ACL_COMMANDS = (
-    "+ping +evalsha +script|load +hgetall +hget +hset +hdel +hincrby +del +rename +pexpire +pttl +time"
-)
+ACL_COMMANDS = "+ping +evalsha +script|load +hgetall +hget +hset +hdel +hincrby +del +rename +pexpire +pttl +time"
 # cheap to check: the tests log in often
 HASH = generate_password_hash(PASSWORD, method="pbkdf2:sha256:1000")
 

@@ -98,9 +98,7 @@ def test_a_body_that_is_no_json_object_is_400(logged_in, data):
     assert logged_in.get("/api/session").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "multipart/form-data"}]
-)
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "multipart/form-data"}])
 def test_another_content_type_is_415(logged_in, headers):
     for path in ("login", "counter", "logout"):
         assert logged_in.post(f"/api/{path}", data=b"{}", headers=headers).status_code == 415

@@ -82,9 +82,7 @@ def test_the_origin_is_compared_with_the_host_that_the_proxy_saw(redis):
     client = make_app(redis.port, APP_TRUSTED_PROXIES="127.0.0.1").test_client()
     headers = {"X-Forwarded-Host": "www.test", "X-Forwarded-Proto": "https", "Origin": "https://www.test"}
     assert client.post("/api/logout", json={}, headers=headers).status_code == 200
-    assert (
-        client.post("/api/logout", json={}, headers=headers | {"Origin": "https://x.test"}).status_code == 403
-    )
+    assert client.post("/api/logout", json={}, headers=headers | {"Origin": "https://x.test"}).status_code == 403
 
 
 def two_nodes(port, **changes):
@@ -178,9 +176,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in BAD.items() for value in values]
-)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_a_bad_setting_is_named(name, value):
     with pytest.raises(ConfigError) as caught:
         Config.from_environ(environ(**{name: value}))

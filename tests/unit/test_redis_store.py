@@ -188,11 +188,7 @@ def test_an_unreadable_session_is_dropped(redis, store, spoil, caplog):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    fields=st.dictionaries(
-        st.sampled_from(["m:expires", "m:created", "m:format", "s:a"]), st.binary(max_size=20)
-    )
-)
+@given(fields=st.dictionaries(st.sampled_from(["m:expires", "m:created", "m:format", "s:a"]), st.binary(max_size=20)))
 def test_no_planted_value_breaks_a_read(redis, store, fields):
     session_id = begin(store, a=1)
     key = store._key(session_id)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_PLACEHOLDERS = re.compile(
-    r"change[-_ ]?(me|this)|replace[-_ ]?(me|this)|placeholder|example|your[-_ ]|<.*>", re.I
-)
+_PLACEHOLDERS = re.compile(r"change[-_ ]?(me|this)|replace[-_ ]?(me|this)|placeholder|example|your[-_ ]|<.*>", re.I)
 _HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
 _MAX_SECONDS = 365 * 24 * 3600
 
@@ -100,9 +98,7 @@ def _host(text: str) -> str:
 
 def _prefix(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
-        raise ValueError(
-            "must be 1 to 64 letters, digits and . _ : - (braces would choose a cluster slot): change it"
-        )
+        raise ValueError("must be 1 to 64 letters, digits and . _ : - (braces would choose a cluster slot): change it")
     return text
 
 

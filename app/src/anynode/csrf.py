@@ -41,9 +41,7 @@ def _refuse_other_origins() -> None:
         return
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
-    if site not in ("same-origin", "none") or (
-        origin is not None and origin.partition("://")[2] != request.host
-    ):
+    if site not in ("same-origin", "none") or (origin is not None and origin.partition("://")[2] != request.host):
         abort(403, "Another site sent this request, so it was refused.")
 
 

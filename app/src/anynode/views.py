@@ -11,18 +11,14 @@ _pages = Blueprint("pages", __name__)
 
 def register(app: Flask) -> None:
     app.register_blueprint(_pages)
-    app.context_processor(
-        lambda: {"node": current_app.extensions["anynode"].node, "login_token": login_token}
-    )
+    app.context_processor(lambda: {"node": current_app.extensions["anynode"].node, "login_token": login_token})
 
 
 @_pages.get("/")
 def index():
     if current_user() is None:
         return render_template("login.html")
-    return render_template(
-        "session.html", csrf=session["csrf"], max_characters=MAX_CHARACTERS, **describe_session()
-    )
+    return render_template("session.html", csrf=session["csrf"], max_characters=MAX_CHARACTERS, **describe_session())
 
 
 @_pages.post("/login")

@@ -101,7 +101,7 @@ def install_packages(python, lock, target, python_version, architecture):
 
 
 def pack(directory, archive, name):
-    """Pack `directory` as `name` into `archive`; the same content gives the same bytes. A half-written one is never seen."""
+    """Pack `directory` as `name` into `archive`, at once or not at all; the same content gives the same bytes."""
 
     def plain(entry):
         entry.uid = entry.gid = entry.mtime = 0

@@ -79,7 +79,7 @@ def reason(data):
 
 
 def check_pair(first, second, account, timeout):
-    """Follow one visitor from node `first` to node `second`, each (name, url); raise CheckFailed at the first surprise."""
+    """Follow a visitor from node `first` to node `second`, each (name, url); raise CheckFailed at the first surprise."""
     (here, here_url), (there, there_url) = first, second
     visitor = Visitor(timeout)
     _data, node = visitor.must(here_url, "POST", "/api/login", account)
@@ -97,7 +97,10 @@ def check_pair(first, second, account, timeout):
     for name, url in ((there, there_url), (here, here_url)):
         data, _node = visitor.must(url, "GET", "/api/session")
         if data.get("note") != f"written on {here}" or data.get("counter") != 1:
-            raise CheckFailed(f"note written on {here}, counter on {there}: {name} shows {data.get('note')!r}, {data.get('counter')!r}")
+            raise CheckFailed(
+                f"note written on {here}, counter raised on {there}:"
+                f" {name} shows {data.get('note')!r}, {data.get('counter')!r}"
+            )
     kept = visitor.cookie
     visitor.must(here_url, "POST", "/api/logout")
     visitor.cookie = kept  # a thief's copy of the cookie must be worth nothing now

@@ -74,9 +74,7 @@ class RedisStore:
 
     def _script(self, name: str):
         folder = files(__package__)
-        return self._client.register_script(
-            (folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text()
-        )
+        return self._client.register_script((folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text())
 
     @staticmethod
     def _ask(command, *arguments):

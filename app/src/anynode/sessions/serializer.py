@@ -33,9 +33,7 @@ def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] 
         # json would turn such a key into a string, and the app would not find it again
         for name in value:
             if not isinstance(name, str):
-                raise TypeError(
-                    f"session[{key!r}] holds a dict with a {type(name).__name__} key; JSON allows only str"
-                )
+                raise TypeError(f"session[{key!r}] holds a dict with a {type(name).__name__} key; JSON allows only str")
         children = value.values()
     elif isinstance(value, (list, tuple)):
         children = value

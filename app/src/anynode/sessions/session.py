@@ -29,9 +29,7 @@ class Session(SessionMixin):
         self._id = session_id  # None: the store has no such session
         self._loaded = session_id is None
         self._values: dict[str, Any] = {}
-        self._stored: dict[
-            str, str
-        ] = {}  # the JSON texts that the store has: what differs at the end was changed
+        self._stored: dict[str, str] = {}  # the JSON texts that the store has: what differs at the end was changed
         self._created: int | None = None
         self._cleared = False
         self._rotated = False
@@ -140,9 +138,7 @@ class Session(SessionMixin):
             texts = record.texts if record else {}
             values = {key: loads(text) for key, text in texts.items()}
         except (ValueError, RecursionError) as error:
-            _log.warning(
-                "dropped an unreadable session, sha256 %s: %s", digest(self._id), type(error).__name__
-            )
+            _log.warning("dropped an unreadable session, sha256 %s: %s", digest(self._id), type(error).__name__)
             self._store.delete(self._id)
             record = None
         if record is None:
