@@ -28,7 +28,7 @@ def test_scale_up_and_down(cluster):
     difference = set(four.inventory.read_text().splitlines()) ^ set(two.inventory.read_text().splitlines())
     assert {line.split(":")[0].strip() for line in difference} == {"app3", "app4"}
 
-    early = two.log_in(two.apps[0])
+    early = four.log_in(two.apps[0])
     two.converge(inventory=four.inventory)
     assert upstreams(four) == {four.address[host] for host in four.apps}
     for host in four.apps:

@@ -38,13 +38,14 @@ def group_errors(groups):
         elif not groups[name]:
             yield f"The group `{name}` is empty. List at least one host in it."
     if len(groups.get("redis", [])) > 1:
-        yield f"The group `redis` has {len(groups['redis'])} hosts ({', '.join(groups['redis'])}): sessions live in one Redis. Keep one."
+        hosts = ", ".join(groups["redis"])
+        yield f"The group `redis` has {len(groups['redis'])} hosts ({hosts}): sessions live in one Redis. Keep one."
     for host in sorted({host for name in GROUPS for host in groups.get(name, [])}):
         inside = [name for name in GROUPS if host in groups.get(name, [])]
         if len(inside) > 1:
             yield (
-                f"{host} is in the groups {' and '.join(inside)}: a machine has one job here, so that it can be drained, "
-                "rebooted or lost without taking another one along. Keep it in one of them."
+                f"{host} is in the groups {' and '.join(inside)}: a machine has one job here, so that it can be "
+                "drained, rebooted or lost without taking another one along. Keep it in one of them."
             )
 
 
@@ -56,16 +57,13 @@ def address_errors(groups, hostvars):
         if "ansible_host" not in variables:
             yield f"{host} has no ansible_host. Give it the address at which it can be reached."
             continue
-        for option in ("ansible_host", "cluster_address"):
-            if option == "cluster_address" and option not in variables:
-                continue
-            address = str(variables[option])
-            if option == "ansible_host" and "cluster_address" in variables:
-                pass  # SSH may go to a name; the nodes themselves need addresses
-            elif not is_address(address):
-                yield f"{host}: {option} is {address!r}, which is not an IP address. Give it one, or set cluster_address."
-            if host not in owners.setdefault(address, [host]):
-                owners[address].append(host)
+        # SSH may go to a name, or through one address to many machines; the nodes themselves need addresses.
+        option = "cluster_address" if "cluster_address" in variables else "ansible_host"
+        address = str(variables[option])
+        if is_address(address):
+            owners.setdefault(ipaddress.ip_address(address), []).append(host)
+        else:
+            yield f"{host}: {option} is {address!r}, which is not an IP address. Give it one, or set cluster_address."
         if host in groups.get("local_nodes", []):
             yield from local_errors(host, variables)
     for address, hosts in owners.items():
@@ -86,7 +84,7 @@ def local_errors(host, variables):
     if ipaddress.ip_address(address) not in network:
         yield f"{host}: {address} is not in local_nodes_subnet, {subnet}. Change one of the two."
     elif ipaddress.ip_address(address) in (network[0], network[1], network[-1]):
-        yield f"{host}: {address} belongs to the network {subnet} itself (its name, gateway or broadcast). Choose another."
+        yield f"{host}: {address} belongs to the network {subnet} itself (name, gateway or broadcast). Choose another."
 
 
 def is_address(text):
@@ -108,7 +106,7 @@ def option_errors(groups, hostvars):
                 found.setdefault(name, host)
     for name, host in sorted(found.items()):
         close = difflib.get_close_matches(name, options, n=1)
-        hint = f"Did you mean `{close[0]}`?" if close else "See roles/*/meta/argument_specs.yml for the options there are."
+        hint = f"Did you mean `{close[0]}`?" if close else "See roles/*/meta/argument_specs.yml for all options."
         yield f"`{name}` (seen for {host}) is not an option of any role. {hint}"
 
 
@@ -116,14 +114,17 @@ def secret_errors(secrets):
     """No secret has a default, and none may be guessed."""
     for name, value in secrets.items():
         text = str(value or "")
+        problem = None
         if not text:
-            yield f"The secret `{name}` is missing. Define it, or remove the empty definition and one is made."
+            problem = "is missing. Define it, or remove the empty definition and one is made."
         elif PLACEHOLDER.fullmatch(text):
-            yield f"The secret `{name}` looks like a placeholder. Remove its definition and a real one is made."
+            problem = "looks like a placeholder. Remove its definition and a real one is made."
         elif len(text) < SECRET_LENGTH:
-            yield f"The secret `{name}` has {len(text)} characters; it needs {SECRET_LENGTH}. Remove its definition and one is made."
-        elif not re.fullmatch(r"[\x21-\x26\x28-\x5b\x5d-\x7e]+", text):
-            yield f"The secret `{name}` has characters that a file of environment variables can't hold (quotes, spaces, backslashes)."
+            problem = f"has {len(text)} characters; it needs {SECRET_LENGTH}. Remove its definition and one is made."
+        elif not re.fullmatch(r"[\x21\x23-\x26\x28-\x5b\x5d-\x7e]+", text):
+            problem = "has characters that a file of environment variables can't hold (quotes, spaces, backslashes)."
+        if problem:
+            yield f"The secret `{name}` {problem}"
 
 
 def user_errors(users, check_user):
@@ -137,7 +138,7 @@ def user_errors(users, check_user):
         if not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", str(name)):
             yield f"app_users: {name!r} is not a name (1 to 64 letters, digits, or one of . _ @ + -)."
         if not HASH.match(str(value)):
-            yield f"app_users: what stands for {name} is not a hash. Print one with `make hash`; never write a password there."
+            yield f"app_users: what stands for {name} is not a hash. Print one with `make hash`; passwords don't go there."
 
 
 def inventory_errors(hostvars, groups, users, check_user):
@@ -146,7 +147,7 @@ def inventory_errors(hostvars, groups, users, check_user):
     errors += address_errors(groups, hostvars)
     errors += option_errors(groups, hostvars)
     errors += user_errors(users, check_user)
-    return errors
+    return list(dict.fromkeys(errors))
 
 
 class FilterModule:

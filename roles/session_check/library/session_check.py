@@ -79,7 +79,7 @@ def reason(data):
 
 
 def check_pair(first, second, account, timeout):
-    """Follow a visitor from node `first` to node `second`, each (name, url); raise CheckFailed at the first surprise."""
+    """Follow a visitor from node `first` to node `second`, each (name, url); CheckFailed at the first surprise."""
     (here, here_url), (there, there_url) = first, second
     visitor = Visitor(timeout)
     _data, node = visitor.must(here_url, "POST", "/api/login", account)
