@@ -19,6 +19,8 @@ help: ## list the targets
 up: .venv/controller engine ## make the local machines, deploy, prove that a login is shared
 	$(PLAYBOOK) site.yml $(ARGS)
 
+venv: .venv/controller ## make the virtual environment, to type commands by hand
+
 check: .venv/controller ## prove again that every node knows a login
 	$(PLAYBOOK) playbooks/check.yml $(ARGS)
 
@@ -61,4 +63,4 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up check password hash down test lint unit molecule engine test-tools lock
+.PHONY: help up venv check password hash down test lint unit molecule engine test-tools lock

@@ -110,3 +110,20 @@ def test_strategy_is_the_one_that_the_scenario_asks_for(cluster):
     assert os.environ["ANSIBLE_STRATEGY"] in ("mitogen_linear", "linear")
     dumped = subprocess.run(["ansible-config", "dump", "--only-changed"], capture_output=True, text=True, check=True)
     assert ("DEFAULT_STRATEGY" in dumped.stdout) == (os.environ["ANSIBLE_STRATEGY"] != "linear")
+
+
+def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tmp_path):
+    """The same machines, listed as production lists real ones: nothing changes, and no container is asked about."""
+    ssh = cluster.inventory.parent / ".secrets" / "ssh"
+    lines = ["all:", "  vars:", "    ansible_user: ops", f"    ansible_ssh_private_key_file: {ssh}/id_ed25519"]
+    lines.append(f"    ansible_ssh_common_args: -o UserKnownHostsFile={ssh}/known_hosts")
+    lines += [f"    cluster_secrets_dir: {ssh.parent}", "  children:"]
+    for group, hosts in cluster.groups.items():
+        lines += [f"    {group}:", "      hosts:"]
+        lines += [f"        {host}: {{ansible_host: {cluster.address[host]}}}" for host in hosts]
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("\n".join(lines) + "\n")
+    output = cluster.converge(inventory=inventory)
+    assert "TASK [local_nodes" not in output
+    assert set(changed(output)) == set(cluster.address)
+    assert set(changed(output).values()) == {0}

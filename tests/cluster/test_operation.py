@@ -1,0 +1,60 @@
+"""What an operator relies on: bad settings never land, one id leads through the logs, old releases go."""
+
+import json
+
+import pytest
+from support.cluster import eventually
+
+
+@pytest.mark.parametrize(
+    ("tag", "setting", "file", "words"),
+    [
+        ("nginx", "nginx_read_timeout=banana", "/etc/nginx/nginx.conf", '"proxy_read_timeout" directive invalid value'),
+        ("redis", "redis_maxmemory=banana", "/etc/redis/anynode.conf", "argument must be a memory value"),
+        ("redis", '{"redis_app_commands": ["banana"]}', "/etc/redis/users.acl", None),  # no_log hides the words
+    ],
+)
+def test_a_bad_setting_is_refused_before_it_lands(cluster, tag, setting, file, words):
+    """The run stops with the tool's own words; the file and the service are as they were."""
+    host = cluster.balancer if tag == "nginx" else cluster.redis
+    before = cluster.run(host, f"sha256sum {file}")
+    visitor = cluster.log_in(cluster.balancer)
+    done = cluster.playbook("site.yml", "--tags", tag, "-e", setting)
+    assert done.returncode != 0
+    assert words is None or words in done.stdout
+    assert cluster.run(host, f"sha256sum {file}") == before
+    assert visitor.get(cluster.balancer).status_code == 200
+
+
+def test_one_id_leads_from_the_answer_to_the_logs(cluster):
+    """The balancer's line names the node, its address and the times; the node's journal has the same id."""
+    answer = cluster.log_in(cluster.balancer).get(cluster.balancer)
+    request_id, node = answer.headers["X-Request-ID"], answer.headers["X-Node"]
+    find = f"grep {request_id} /var/log/nginx/access.log"
+    line = json.loads(eventually(lambda: cluster.run(cluster.balancer, find, check=False)))
+    assert line["node"] == node
+    assert line["upstream"] == f"{cluster.address[node]}:8000"
+    assert float(line["request_time"]) >= float(line["response_time"]) >= 0
+    assert line["client"] not in cluster.address.values()
+    assert request_id in cluster.run(node, "journalctl -u anynode.service -o cat")
+
+
+def test_old_releases_are_pruned_and_the_current_one_never_is(cluster):
+    """The newest five stay; the current one stays even if it is the oldest."""
+    host = cluster.apps[0]
+    current = cluster.run(host, "readlink /srv/anynode/current")
+    cluster.run(host, "cd /srv/anynode/releases && for i in 1 2 3 4 5 6 7; do mkdir old-$i; sleep 0.01; done")
+    cluster.converge("--tags", "app", "--limit", host)
+    left = cluster.run(host, "ls /srv/anynode/releases").split()
+    assert sorted(left) == sorted([current.removeprefix("releases/"), *(f"old-{i}" for i in range(3, 8))])
+    assert cluster.run(host, "readlink /srv/anynode/current") == current
+    cluster.run(host, "rm -r /srv/anynode/releases/old-*")
+
+
+def test_a_restart_of_the_app_makes_visitors_wait_and_refuses_nobody(cluster):
+    """systemd holds the socket: a request that arrives while nothing runs is answered once something does."""
+    host = cluster.apps[0]
+    visitor = cluster.log_in(host)
+    cluster.run(host, "systemctl restart --no-block anynode.service")
+    for _ in range(50):
+        assert visitor.get(host).status_code == 200
