@@ -24,7 +24,7 @@ venv: .venv/controller ## make the virtual environment, to type commands by hand
 check: .venv/controller ## prove again that every node knows a login
 	$(PLAYBOOK) playbooks/check.yml $(ARGS)
 
-password: .venv/controller ## print the password of the account that the login check uses
+password: .venv/controller ## print the password of the demo account
 	@ANSIBLE_STDOUT_CALLBACK=summary $(PLAYBOOK) playbooks/password.yml
 
 hash: .venv/controller ## ask for a password and print the hash that app_users wants

@@ -18,7 +18,7 @@ def session(cluster):
 
 
 BAD = {
-    "a wrong password": (401, "POST", "/api/login", {"json": {"username": "check", "password": "wrong"}}),
+    "a wrong password": (401, "POST", "/api/login", {"json": {"username": "demo", "password": "wrong"}}),
     "an unknown user": (401, "POST", "/api/login", {"json": {"username": "nobody", "password": "wrong"}}),
     "a forged cookie": (401, "GET", "/api/session", {"headers": {"Cookie": "session=../../etc/passwd"}}),
     "a foreign cookie": (401, "GET", "/api/session", {"headers": {"Cookie": UNKNOWN}}),
@@ -64,6 +64,6 @@ def test_a_wrong_password_and_an_unknown_user_get_the_same_words(cluster):
     for host in cluster.doors:
         texts = {
             cluster.visitor().post(host, "/api/login", {"username": name, "password": "wrong"}).json()["error"]
-            for name in ("check", "nobody")
+            for name in ("demo", "nobody")
         }
         assert len(texts) == 1

@@ -44,5 +44,5 @@ def test_the_page_works_for_a_person(cluster):
     visitor = cluster.log_in(cluster.balancer)
     page = visitor.get(cluster.balancer, "/", headers={"Accept": "text/html"})
     assert page.status_code == 200
-    assert "check" in page.text
+    assert "demo" in page.text
     assert page.headers["X-Node"] in page.text

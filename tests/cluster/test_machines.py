@@ -1,7 +1,6 @@
 """The machines, as the roles left them."""
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -103,13 +102,6 @@ def test_tags_run_one_part(cluster):
     assert "TASK [nginx : Configure the balancer]" in output
     assert "TASK [redis : Configure" not in output
     assert "TASK [app : Configure" not in output
-
-
-def test_strategy_is_the_one_that_the_scenario_asks_for(cluster):
-    """mitogen in one scenario, Ansible's own in another: so both are tested."""
-    assert os.environ["ANSIBLE_STRATEGY"] in ("mitogen_linear", "linear")
-    dumped = subprocess.run(["ansible-config", "dump", "--only-changed"], capture_output=True, text=True, check=True)
-    assert ("DEFAULT_STRATEGY" in dumped.stdout) == (os.environ["ANSIBLE_STRATEGY"] != "linear")
 
 
 def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRETS = ("redis_app_password", "redis_admin_password", "app_secret_key", "app_check_password")
+SECRETS = ("redis_app_password", "redis_admin_password", "app_secret_key", "app_demo_password")
 
 
 class Cluster:
@@ -35,8 +35,8 @@ class Cluster:
 
     @property
     def account(self):
-        """The JSON that logs the check's account in."""
-        return {"username": "check", "password": self.secret("app_check_password")}
+        """The JSON that logs the demo account in."""
+        return {"username": "demo", "password": self.secret("app_demo_password")}
 
     def playbook(self, playbook, *arguments, inventory=None):
         """Run a playbook as a user would; return the finished process, with colours off."""

@@ -127,26 +127,26 @@ def secret_errors(secrets):
             yield f"The secret `{name}` {problem}"
 
 
-def user_errors(users, check_user):
+def user_errors(users, demo_user):
     """People's passwords are stored as hashes."""
     if not isinstance(users, dict):
         yield "app_users must be a dictionary, name: hash. `make hash` prints a hash."
         return
     for name, value in users.items():
-        if name == check_user:
-            yield f"app_users has {name}, which is the account of the login check. Rename it, or set app_check_user."
+        if name == demo_user:
+            yield f"app_users has {name}, which is the name of the demo account. Rename it, or set app_demo_user."
         if not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", str(name)):
             yield f"app_users: {name!r} is not a name (1 to 64 letters, digits, or one of . _ @ + -)."
         if not HASH.match(str(value)):
-            yield f"app_users: what stands for {name} is not a hash. Print one with `make hash`; passwords don't go there."
+            yield f"app_users: {name} has something that is not a hash. `make hash` prints one; never write a password."
 
 
-def inventory_errors(hostvars, groups, users, check_user):
+def inventory_errors(hostvars, groups, users, demo_user):
     """Return a list of messages, each with the culprit and the remedy; empty if the inventory can work."""
     errors = list(group_errors(groups))
     errors += address_errors(groups, hostvars)
     errors += option_errors(groups, hostvars)
-    errors += user_errors(users, check_user)
+    errors += user_errors(users, demo_user)
     return list(dict.fromkeys(errors))
 
 

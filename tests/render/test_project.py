@@ -1,0 +1,57 @@
+"""Promises about the project as a whole that a reader of a single file would not notice to be broken."""
+
+import re
+import subprocess
+
+import pytest
+from render.helpers import ROOT, ansible_playbook
+
+PLAYBOOKS = ["site.yml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("playbooks/*.yml"))]
+# Elsewhere roles take what they need as variables. These two know the groups; the third one is told by its name.
+MAY_KNOW_GROUPS = ["roles/cluster/", "roles/preflight/", "roles/local_nodes/tasks/prune.yml"]
+# Extended regular expressions for git grep; none finds itself.
+PRIVATE_KEY = "BEGIN [A-Z ]*PRIVATE KEY"
+PACKAGE_INDEX = r"(pypi|pythonhosted|npmjs|rubygems|crates|golang)\.(org|com|io)|^ *--(extra-)?index-url"
+
+
+def test_all_scenarios_run_and_no_other():
+    """A scenario that nothing runs, or a list that names one that is not there, would never turn red."""
+    scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    listed = re.findall(r"molecule SCENARIO=([\w-]+)", (ROOT / "scripts" / "test").read_text())
+    assert scenarios
+    assert sorted(listed) == scenarios
+
+
+@pytest.mark.parametrize("inventory", ["inventory/local", "inventory/production"])
+def test_playbooks_have_no_syntax_error(inventory):
+    done = ansible_playbook("--syntax-check", "-i", inventory, *PLAYBOOKS)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("playbook: ") == len(PLAYBOOKS), done.stdout
+
+
+def test_a_roles_main_file_fits_on_a_screen():
+    files = sorted(ROOT.glob("roles/*/tasks/main.yml"))
+    assert files
+    long = {str(path): count for path in files if (count := len(path.read_text().splitlines())) > 60}
+    assert long == {}
+
+
+def test_roles_do_not_know_the_groups():
+    files = [path for folder in ("tasks", "handlers", "templates") for path in ROOT.glob(f"roles/*/{folder}/*")]
+    assert files
+    knowing = [str(path.relative_to(ROOT)) for path in files if re.search(r"\bgroups\W", path.read_text())]
+    assert [path for path in knowing if not path.startswith(tuple(MAY_KNOW_GROUPS))] == []
+
+
+@pytest.mark.parametrize("pattern", [PRIVATE_KEY, PACKAGE_INDEX], ids=["private key", "package index"])
+def test_the_repository_holds_no(pattern):
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout: clone the repository to have its files searched")
+    done = subprocess.run(
+        ["git", "grep", "--untracked", "-I", "-n", "-E", "-e", pattern],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr

@@ -1,0 +1,237 @@
+"""The real templates, rendered by Ansible with the real wiring, for clusters of several sizes."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from render.helpers import ROOT, ansible_playbook, inventory, write_inventory
+from unit.helpers import ACL_COMMANDS
+from werkzeug.security import check_password_hash, generate_password_hash
+
+CONFIG_TEST = ROOT / "roles" / "redis" / "files" / "redis-config-test"
+# By name: number of app nodes, and how addresses look.
+CLUSTERS = {
+    "1 node": (1, "192.0.2.{}"),
+    "2 nodes": (2, "192.0.2.{}"),
+    "20 nodes": (20, "192.0.2.{}"),
+    "IPv6": (2, "2001:db8::{}"),
+}
+
+
+@dataclass
+class Cluster:
+    """What Ansible made of an inventory."""
+
+    files: Path
+    addresses: dict
+    secrets: dict
+
+    @property
+    def apps(self):
+        return [address for host, address in self.addresses.items() if host.startswith("app")]
+
+    def text(self, name):
+        return (self.files / name).read_text()
+
+    def env(self, name):
+        """The settings of a file of environment variables, unquoted."""
+        lines = [line for line in self.text(name).splitlines() if line and not line.startswith("#")]
+        return {key: value.strip("'") for key, value in (line.split("=", 1) for line in lines)}
+
+
+def render(folder, apps, network):
+    """Let Ansible write the files of a cluster into a directory."""
+    rendered = folder / "rendered"
+    for name in ("app1", f"app{apps}"):
+        (rendered / name).mkdir(parents=True, exist_ok=True)
+    # A port that anybody may bind, for `nginx -t`; and a person beside the demo account.
+    users = {"ada": generate_password_hash("correct horse", method="pbkdf2:sha256:1000")}
+    content = inventory(apps, network, nginx_port=18088, app_users=users)
+    hosts = write_inventory(folder, content)
+    done = ansible_playbook("-i", hosts, "tests/render/render.yml", "-e", f"rendered={rendered}")
+    assert done.returncode == 0, done.stdout
+    tiers = content["all"]["children"].values()
+    return Cluster(
+        files=rendered,
+        addresses={host: options["ansible_host"] for tier in tiers for host, options in tier["hosts"].items()},
+        secrets={path.name: path.read_text().strip() for path in (hosts.parent / ".secrets").iterdir()},
+    )
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory):
+    """All clusters, by name; two at a time are rendered."""
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {name: pool.submit(render, tmp_path_factory.mktemp("cluster"), *size) for name, size in CLUSTERS.items()}
+    return {name: job.result() for name, job in jobs.items()}
+
+
+@pytest.fixture(params=CLUSTERS)
+def cluster(request, clusters):
+    return clusters[request.param]
+
+
+def tool(name, package):
+    """Return the path of a program, or announce a skip."""
+    path = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
+    if not path:
+        pytest.skip(f"{name} is not installed: apt-get install {package}")
+    return path
+
+
+def run(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def at_port(address, port):
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def test_nginx_shares_the_load_among_all_app_nodes(cluster):
+    upstream = re.search(r"upstream app \{(.*?)\n    \}", cluster.text("nginx.conf"), re.DOTALL)[1]
+    servers = re.findall(r"^\s*server (\S+) max_fails=", upstream, re.MULTILINE)
+    assert servers == [at_port(address, 8000) for address in cluster.apps]
+    assert re.search(r"^\s*zone app \d+k;", upstream, re.MULTILINE)
+    assert re.search(r"^\s*keepalive \d+;", upstream, re.MULTILINE)
+
+
+def test_nginx_accepts_its_configuration(cluster, tmp_path):
+    nginx = tool("nginx", "nginx-light")
+    # Trying a configuration makes its logs, pid file and directories: not the real ones of this computer.
+    text = re.sub(r"/var/log/nginx|/run(?=/nginx\.pid)", str(tmp_path), cluster.text("nginx.conf"))
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    directories = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+    (tmp_path / "nginx.conf").write_text(text.replace("http {", f"http {{ {directories}", 1))
+    done = run(nginx, "-t", "-c", tmp_path / "nginx.conf")
+    assert done.returncode == 0, done.stdout
+
+
+def test_redis_accepts_its_configuration(cluster):
+    tool("redis-server", "redis-server")
+    done = run("bash", CONFIG_TEST, cluster.files / "redis.conf")
+    assert done.returncode == 0, done.stdout
+
+
+def test_redis_accepts_its_accounts(cluster):
+    tool("redis-server", "redis-server")
+    done = run("bash", CONFIG_TEST, "--aclfile", cluster.files / "users.acl")
+    assert done.returncode == 0, done.stdout
+
+
+def test_redis_keeps_sessions(cluster):
+    lines = cluster.text("redis.conf").splitlines()
+    assert "maxmemory-policy noeviction" in lines
+    assert "appendonly yes" in lines
+    assert f"bind {cluster.addresses['redis1']} 127.0.0.1" in lines
+
+
+def test_redis_knows_nobody_without_a_password(cluster):
+    default, admin, app = cluster.text("users.acl").splitlines()
+    assert default.startswith("user default off ")
+    assert re.match(r"user admin on #[0-9a-f]{64} ", admin)
+    assert re.match(r"user app on #[0-9a-f]{64} ~anynode:\* resetchannels -@all ", app)
+    assert "nopass" not in cluster.text("users.acl")
+
+
+def test_the_app_may_run_what_the_unit_tests_let_it_run(cluster):
+    app = cluster.text("users.acl").splitlines()[2].split()
+    assert set(ACL_COMMANDS.split()) <= set(app)
+
+
+def test_only_app_nodes_reach_redis(cluster):
+    sets = re.findall(r"elements = \{(.*)\}", cluster.text("clients.nft"))
+    assert sorted(address.strip() for text in sets for address in text.split(",")) == sorted(cluster.apps)
+
+
+def test_nft_accepts_the_gate(cluster):
+    done = run(tool("nft", "nftables"), "--check", "--file", cluster.files / "clients.nft")
+    if "Operation not permitted" in done.stdout:
+        pytest.skip("nft --check needs CAP_NET_ADMIN: run as root")
+    assert done.returncode == 0, done.stdout
+
+
+def test_systemd_accepts_the_units(cluster):
+    analyze = tool("systemd-analyze", "systemd")
+    units = [cluster.files / "app1" / f"anynode.{kind}" for kind in ("socket", "service")]
+    done = run(analyze, "verify", "--man=no", *units)
+    # It also complains of other units on this computer.
+    complaints = [line for line in done.stdout.splitlines() if "anynode" in line]
+    assert complaints == []
+
+
+def test_the_socket_listens_at_the_nodes_own_address(cluster):
+    for host in ("app1", f"app{len(cluster.apps)}"):
+        listen = f"ListenStream={at_port(cluster.addresses[host], 8000)}"
+        assert listen in cluster.text(f"{host}/anynode.socket").splitlines()
+
+
+def test_gunicorn_outlasts_nginx_and_believes_nobody(cluster):
+    tree = ast.parse(cluster.text("app1/gunicorn.conf.py"))
+    settings = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
+    assert settings["forwarded_allow_ips"] == ""
+    kept = int(re.search(r"keepalive_timeout (\d+)s;", cluster.text("nginx.conf"))[1])
+    assert settings["keepalive"] > kept
+
+
+def test_the_app_is_told_where_and_who_it_is(cluster):
+    for host in ("app1", f"app{len(cluster.apps)}"):
+        env = cluster.env(f"{host}/app.env")
+        assert env["APP_NODE"] == host
+        assert env["APP_RELEASE"] == "1.2.3-0123456789ab"
+        assert env["APP_REDIS_HOST"] == cluster.addresses["redis1"]
+        assert env["APP_TRUSTED_PROXIES"] == cluster.addresses["lb1"]
+
+
+def test_the_check_can_log_in(cluster):
+    users = json.loads(cluster.env("app1/secrets.env")["APP_USERS"])
+    assert users.keys() == {"ada", "demo"}
+    assert check_password_hash(users["demo"], cluster.secrets["app_demo_password"])
+    assert check_password_hash(users["ada"], "correct horse")
+
+
+def test_the_check_visits_the_balancer_and_every_node(cluster):
+    check = json.loads(cluster.text("check.json"))
+    balancer = urlsplit(check["balancer"])
+    assert (balancer.hostname, balancer.port) == (cluster.addresses["lb1"], 18088)
+    assert list(check["nodes"].values()) == cluster.apps
+
+
+def test_all_nodes_share_the_secrets(cluster):
+    last = f"app{len(cluster.apps)}"
+    assert cluster.text("app1/secrets.env") == cluster.text(f"{last}/secrets.env")
+    env = cluster.env("app1/secrets.env")
+    assert env["APP_SECRET_KEY"] == cluster.secrets["app_secret_key"]
+    assert env["APP_REDIS_PASSWORD"] == cluster.secrets["redis_app_password"]
+
+
+def test_secrets_stay_in_their_file(cluster):
+    assert len(cluster.secrets) == 4
+    files = [path for path in cluster.files.rglob("*") if path.is_file() and path.name != "secrets.env"]
+    assert len(files) >= 8
+    for path in files:
+        for name, secret in cluster.secrets.items():
+            assert secret not in path.read_text(), f"{name} in {path.name}"
+
+
+def test_every_file_says_that_ansible_manages_it(cluster):
+    """But for users.acl, where Redis refuses comments: the next test. No role writes check.json."""
+    for path in cluster.files.rglob("*"):
+        if path.is_file() and path.name not in ("users.acl", "check.json"):
+            opening = [line for line in path.read_text().splitlines() if not line.startswith("#!")][:3]
+            assert any(re.match(r"# Ansible managed", line) for line in opening), path.name
+
+
+def test_redis_refuses_comments_among_its_accounts(cluster, tmp_path):
+    tool("redis-server", "redis-server")
+    commented = tmp_path / "users.acl"
+    commented.write_text("# Ansible managed\n" + cluster.text("users.acl"))
+    done = run("bash", CONFIG_TEST, "--aclfile", commented)
+    assert done.returncode == 1
+    assert "should start with user keyword" in done.stdout
