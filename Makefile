@@ -9,6 +9,8 @@ STRATEGY ?= mitogen_linear
 SCENARIO ?= default
 ARGS ?=
 
+# Ansible wants a UTF-8 locale that exists; this one does everywhere.
+export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_STRATEGY := $(STRATEGY)
 PLAYBOOK = ansible-playbook -i $(INVENTORY)
@@ -36,14 +38,14 @@ down: .venv/controller ## remove all that `make up` made on the engine
 test: ## lint, the tests without machines, then every molecule scenario
 	@scripts/test
 
-lint: .venv/tests ## yamllint, ansible-lint, ruff, shellcheck, syntax of the playbooks
+lint: .venv/tests test-tools ## yamllint, ansible-lint, ruff, shellcheck, syntax of the playbooks
 	@scripts/lint
 
 unit: .venv/tests test-tools ## the tests that need no machine
 	pytest $(ARGS)
 
 molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
-	molecule test -s $(SCENARIO)
+	molecule test --no-command-borders -s $(SCENARIO)
 
 engine: ## install and start the container engine if none answers
 	@scripts/engine

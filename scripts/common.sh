@@ -19,7 +19,7 @@ as_root() {
     fi
 }
 
-# Installs Debian packages without starting their services: need_packages PURPOSE PACKAGE...
+# Installs Debian packages: need_packages PURPOSE PACKAGE...
 need_packages() {
     local purpose=$1
     shift

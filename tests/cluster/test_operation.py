@@ -26,6 +26,20 @@ def test_a_bad_setting_is_refused_before_it_lands(cluster, tag, setting, file, w
     assert visitor.get(cluster.balancer).status_code == 200
 
 
+def test_settings_that_the_app_refuses_do_not_take_it_down(cluster):
+    """They are tried beside the app that runs, which goes on; the message names the setting."""
+    pid = "systemctl show --value --property MainPID anynode.service"
+    before = [cluster.run(host, pid) for host in cluster.apps]
+    try:
+        done = cluster.playbook("site.yml", "--tags", "app", "-e", "app_session_idle_seconds=0")
+        assert done.returncode != 0
+        assert "APP_SESSION_IDLE_SECONDS must be" in " ".join(done.stdout.split())
+        assert [cluster.run(host, pid) for host in cluster.apps] == before
+        assert cluster.log_in(cluster.balancer).get(cluster.balancer).status_code == 200
+    finally:
+        cluster.converge("--tags", "app")
+
+
 def test_one_id_leads_from_the_answer_to_the_logs(cluster):
     """The balancer's line names the node, its address and the times; the node's journal has the same id."""
     answer = cluster.log_in(cluster.balancer).get(cluster.balancer)

@@ -1,8 +1,8 @@
 """Broken on purpose, repaired by running again; and what stands in the way is named."""
 
+import os
 import signal
 import subprocess
-import time
 
 import pytest
 from support.cluster import ROOT
@@ -29,27 +29,50 @@ def test_half_of_the_machines_gone(cluster):
         assert visitor.get(host).status_code == 200
 
 
-def test_an_interrupted_run_is_finished_by_the_next(cluster):
-    """Killed while a machine is being provisioned: the next run ends as if nothing had been."""
-    victim = cluster.apps[1]
-    subprocess.run(["docker", "rm", "--force", f"{cluster.prefix}-{victim}"], check=True, capture_output=True)
+def kill_at(cluster, marker, *arguments):
+    """Run site.yml, and kill it and all its processes as soon as it prints `marker`."""
     run = subprocess.Popen(
-        ["ansible-playbook", "-i", str(cluster.inventory), "site.yml"],
+        ["ansible-playbook", "-i", str(cluster.inventory), "site.yml", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    for line in run.stdout:
-        if "TASK [app : Unpack the release" in line:
-            break
-    time.sleep(0.3)
-    run.send_signal(signal.SIGKILL)
+    found = any(marker in line for line in run.stdout)
+    os.killpg(run.pid, signal.SIGKILL)
     run.stdout.close()
     run.wait()
+    assert found, f"the run ended before {marker}"
+
+
+def test_a_run_that_was_killed_while_it_shipped_a_release_is_finished_by_the_next(cluster):
+    """Half a release is never taken for a whole one."""
+    victim = cluster.apps[1]
+    subprocess.run(["docker", "rm", "--force", f"{cluster.prefix}-{victim}"], check=True, capture_output=True)
+    kill_at(cluster, "TASK [app : Unpack the release")
     cluster.converge()
     assert cluster.visitor().get(victim, "/readyz").status_code == 200
     assert cluster.run(victim, "ls /srv/anynode/incoming") == ""
+
+
+@pytest.mark.parametrize(
+    ("tag", "setting", "marker", "handler"),
+    [
+        ("redis", "redis_maxmemory=200mb", "TASK [redis : Load the gate]", "redis : Restart Redis"),
+        ("nginx", "nginx_read_timeout=29s", "TASK [nginx : See whether", "nginx : Reload, never restart"),
+        ("app", "app_threads=7", "TASK [app : See whether the app", "app : Put it in the place of the one that runs"),
+    ],
+)
+def test_a_setting_that_was_written_but_not_loaded_is_loaded_by_the_next_run(cluster, tag, setting, marker, handler):
+    """Killed between the two: the next run finds the file in order, and the service with an older one."""
+    try:
+        kill_at(cluster, marker, "--tags", tag, "-e", setting)
+        output = cluster.converge("--tags", tag, "-e", setting)
+        assert f"RUNNING HANDLER [{handler}]" in output
+        output = cluster.converge("--tags", tag, "-e", setting)
+        assert f"RUNNING HANDLER [{handler}]" not in output
+    finally:
+        cluster.converge("--tags", tag)
 
 
 @pytest.fixture

@@ -138,3 +138,11 @@ def test_a_good_inventory_passes_twice_and_secrets_are_made_once(app):
     assert len(list(app.builds.iterdir())) == 1
     for name, secret in made.items():
         assert secret.strip() not in first.stdout + second.stdout, name
+
+
+def test_a_value_of_the_wrong_type(app):
+    """Told by the first play, not when half of the machines have changed."""
+    done = app("playbooks/validate.yml", "-e", "nginx_port=eighty")
+    assert done.returncode != 0
+    assert "nginx_port" in words(done)
+    assert "we were unable to convert to int" in words(done)

@@ -253,3 +253,14 @@ def test_no_random_secret_is_refused():
 @pytest.mark.parametrize("word", ["xxx", "todo", "secret", "ChangeMe", "password"])
 def test_a_random_secret_may_contain_any_word(word):
     assert secret_errors(SECRET + word + SECRET) == []
+
+
+def test_a_name_that_nearly_is_an_option_is_misspelt_too(good):
+    """Also where the slip is in the role's name; a name of the user's own is left alone."""
+    good.hostvars["app1"] |= {"ngnix_port": 80, "application_name": "shop", "backup_port": 80}
+    assert "Did you mean `nginx_port`?" in only(good.errors())
+
+
+def test_the_apps_key_is_as_long_as_the_app_wants_it():
+    """What the app refuses is refused here, before a machine is touched."""
+    assert "it needs 32" in only(list(module.secret_errors({"app_secret_key": "k3" * 10})))

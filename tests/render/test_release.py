@@ -79,6 +79,7 @@ def test_a_release_holds_packages_and_source(app, tmp_path, no_pip):
     name, archive, built = build(app, tmp_path / "builds")
     assert built
     assert archive.name == f"{name}-py{PYTHON}-{ARCHITECTURE}.tar.gz"
+    name += f"-py{PYTHON}"
     assert members(archive) == [
         name,
         f"{name}/RELEASE",
@@ -151,7 +152,7 @@ def test_pip_installs_what_the_lock_names(app, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     name, archive, _built = build(app, tmp_path / "builds")
-    assert f"{name}/tiny.py" in members(archive)
+    assert f"{name}-py{PYTHON}/tiny.py" in members(archive)
 
 
 def test_pips_own_words_are_passed_on(app, tmp_path, monkeypatch):

@@ -10,8 +10,6 @@ from .sessions import MemoryStore, RedisStore, SharedSessionInterface, Store
 from .stamp import Stamp
 from .users import Users
 
-MAX_BODY_BYTES = 64 * 1024
-
 
 def create_app(config: Config | None = None) -> Flask:
     """The app of one node, set up from the environment unless a config is given. Raises ConfigError."""
@@ -19,7 +17,7 @@ def create_app(config: Config | None = None) -> Flask:
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY=config.secret_key,
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_CONTENT_LENGTH=config.max_body_bytes,
         # __Host- makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour can plant an id
         SESSION_COOKIE_NAME="__Host-session" if config.cookie_secure else "session",
         SESSION_COOKIE_SECURE=config.cookie_secure,

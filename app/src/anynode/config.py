@@ -35,6 +35,7 @@ class Config:
     redis_password: str | None = field(repr=False)
     cookie_secure: bool
     trusted_proxies: frozenset[str]
+    max_body_bytes: int
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Config":
@@ -57,6 +58,7 @@ class Config:
             redis_password=read("APP_REDIS_PASSWORD", _secret) if is_redis else None,
             cookie_secure=read("APP_COOKIE_SECURE", _one_of("true", "false"), "false") == "true",
             trusted_proxies=read("APP_TRUSTED_PROXIES", _addresses, ""),
+            max_body_bytes=read("APP_MAX_BODY_BYTES", _whole(1, 2**31), "65536"),
         )
         if read.problems:
             raise ConfigError("\n  ".join(["the app can't start with these settings:", *read.problems]))

@@ -135,7 +135,7 @@ def build(root, build_dir, python, python_version, architecture):
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
         (target / "RELEASE").write_text(identity + "\n")
-        pack(target, archive, identity)
+        pack(target, archive, f"{identity}-py{python_version}")
     return identity, archive, True
 
 

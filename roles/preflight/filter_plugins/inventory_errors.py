@@ -17,7 +17,8 @@ WORDS = """
 """
 PLACEHOLDER = re.compile(rf"<.*>|[^a-z]*(?:(?:{'|'.join(WORDS.split())})[^a-z]*)+", re.IGNORECASE)
 SECRET_LENGTH = 16  # characters; made ones have 24 to 64
-HASH = re.compile(r"^(scrypt|pbkdf2):[^$]+\$[^$]+\$[0-9a-f]+$")
+SECRET_LENGTHS = {"app_secret_key": 32}
+HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
 
 
 def known_options():
@@ -97,17 +98,20 @@ def is_address(text):
 
 
 def option_errors(groups, hostvars):
-    """A name that begins like a role's options, but is none of them, is a misspelt one."""
+    """A name that begins like a role's options, or nearly is one, but is none of them, is a misspelt one."""
     options, roles = known_options()
     found = {}
     for host in groups.get("all", []):
         for name in hostvars[host]:
-            if name not in options and any(name.startswith(f"{role}_") for role in roles):
+            if name not in options and not name.startswith("ansible_"):
                 found.setdefault(name, host)
     for name, host in sorted(found.items()):
-        close = difflib.get_close_matches(name, options, n=1)
-        hint = f"Did you mean `{close[0]}`?" if close else "See roles/*/meta/argument_specs.yml for all options."
-        yield f"`{name}` (seen for {host}) is not an option of any role. {hint}"
+        is_ours = any(name.startswith(f"{role}_") for role in roles)
+        # Other names are the user's own, unless they are all but one of ours.
+        close = difflib.get_close_matches(name, options, n=1, cutoff=0.6 if is_ours else 0.85)
+        if is_ours or close:
+            hint = f"Did you mean `{close[0]}`?" if close else "See roles/*/meta/argument_specs.yml for all options."
+            yield f"`{name}` (seen for {host}) is not an option of any role. {hint}"
 
 
 def secret_errors(secrets):
@@ -119,8 +123,8 @@ def secret_errors(secrets):
             problem = "is missing. Define it, or remove the empty definition and one is made."
         elif PLACEHOLDER.fullmatch(text):
             problem = "looks like a placeholder. Remove its definition and a real one is made."
-        elif len(text) < SECRET_LENGTH:
-            problem = f"has {len(text)} characters; it needs {SECRET_LENGTH}. Remove its definition and one is made."
+        elif len(text) < (least := SECRET_LENGTHS.get(name, SECRET_LENGTH)):
+            problem = f"has {len(text)} characters; it needs {least}. Remove its definition and one is made."
         elif not re.fullmatch(r"[\x21\x23-\x26\x28-\x5b\x5d-\x7e]+", text):
             problem = "has characters that a file of environment variables can't hold (quotes, spaces, backslashes)."
         if problem:
@@ -137,7 +141,7 @@ def user_errors(users, demo_user):
             yield f"app_users has {name}, which is the name of the demo account. Rename it, or set app_demo_user."
         if not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", str(name)):
             yield f"app_users: {name!r} is not a name (1 to 64 letters, digits, or one of . _ @ + -)."
-        if not HASH.match(str(value)):
+        if not HASH.fullmatch(str(value)):
             yield f"app_users: {name} has something that is not a hash. `make hash` prints one; never write a password."
 
 
