@@ -93,6 +93,10 @@ def other(cluster, tmp_path):
     done = cluster.playbook("playbooks/destroy.yml", "--skip-tags", "notest", inventory=tmp_path / "hosts.yml")
     assert done.returncode == 0, done.stdout
     assert not containers("anynode-other")
+    networks = subprocess.run(
+        ["docker", "network", "ls", "--format", "{{.Name}}"], capture_output=True, text=True, check=True
+    )
+    assert {cluster.prefix} == {cluster.prefix, "anynode-other"} & set(networks.stdout.split())
     assert containers(cluster.prefix), "the other cluster's end must not touch this one"
 
 

@@ -55,3 +55,12 @@ def test_the_repository_holds_no(pattern):
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
+
+
+def test_make_alone_lists_every_target_with_a_line():
+    """What is listed exists, and what exists is listed, but for what only other targets need."""
+    listed = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = {line.split()[1] for line in listed.stdout.splitlines()}
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    assert names == set(phony) - {"test-tools"}
+    assert all(len(line.split()) > 3 for line in listed.stdout.splitlines())

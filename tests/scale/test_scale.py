@@ -2,7 +2,7 @@
 
 import subprocess
 
-from support.cluster import Cluster
+from support.cluster import Cluster, changed
 
 # A connection that is open is not enough: the node must lose it when it leaves.
 HOLD = """python3 -c '
@@ -30,6 +30,7 @@ def test_scale_up_and_down(cluster):
 
     early = four.log_in(two.apps[0])
     two.converge(inventory=four.inventory)
+    assert set(changed(two.converge(inventory=four.inventory)).values()) == {0}
     assert upstreams(four) == {four.address[host] for host in four.apps}
     for host in four.apps:
         assert early.get(host).json()["started_on"] == two.apps[0]
