@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from support.cluster import ROOT
+from support.cluster import ROOT, SECRETS
 
 
 def containers(label):
@@ -18,11 +18,14 @@ def containers(label):
 
 
 def test_half_of_the_machines_gone(cluster):
-    """Running again makes them anew, and who was logged in still is."""
+    """Running again makes them anew, and who was logged in still is. Not even --diff shows a secret on the way."""
     visitor = cluster.log_in(cluster.apps[0])
     gone = [f"{cluster.prefix}-{cluster.balancer}", f"{cluster.prefix}-{cluster.apps[1]}"]
     subprocess.run(["docker", "rm", "--force", *gone], check=True, capture_output=True)
-    cluster.converge()
+    output = cluster.converge("--diff", "-vvv")
+    assert "+APP_NODE=" in output
+    for name in SECRETS:
+        assert cluster.secret(name) not in output, f"{name} is in Ansible's output"
     for host in cluster.doors:
         assert visitor.get(host).status_code == 200
 
@@ -39,12 +42,35 @@ def kill_at(cluster, marker, *arguments):
     assert found, f"the run ended before {marker}"
 
 
-def test_a_run_that_was_killed_while_it_shipped_a_release_is_finished_by_the_next(cluster):
-    """Half a release is never taken for a whole one."""
+def test_a_run_that_was_killed_while_it_made_a_machine_is_finished_by_the_next(cluster):
+    """A container that has no keys yet, or was not switched on, is no obstacle."""
     victim = cluster.apps[1]
     subprocess.run(["docker", "rm", "--force", f"{cluster.prefix}-{victim}"], check=True, capture_output=True)
-    kill_at(cluster, "TASK [app : Unpack the release")
+    kill_at(cluster, "TASK [local_nodes : Put in the host key")
     cluster.converge()
+    assert cluster.visitor().get(victim, "/readyz").status_code == 200
+
+
+# In the place of tar: leaves the app out, and fails.
+HALF_TAR = """#!/bin/sh
+case " $* " in *" --extract "*) /usr/bin/tar "$@" --exclude "*/anynode/*"; exit 1 ;; esac
+exec /usr/bin/tar "$@"
+"""
+
+
+def test_half_a_release_is_never_taken_for_a_whole_one(cluster):
+    """Unpacking breaks off: the run says so, the app goes on, and the next run ships the release anew."""
+    victim = cluster.apps[1]
+    cluster.run(
+        victim, f"rm -r /srv/anynode/releases/*; echo '{HALF_TAR}' > /usr/local/bin/tar; chmod +x /usr/local/bin/tar"
+    )
+    try:
+        assert cluster.playbook("site.yml", "--tags", "app").returncode != 0
+        assert cluster.visitor().get(victim, "/readyz").status_code == 200
+    finally:
+        cluster.run(victim, "rm /usr/local/bin/tar")
+    cluster.converge("--tags", "app")
+    cluster.run(victim, "systemctl restart anynode.service")
     assert cluster.visitor().get(victim, "/readyz").status_code == 200
     assert cluster.run(victim, "ls /srv/anynode/incoming") == ""
 
