@@ -16,7 +16,8 @@ def shared_redis(tmp_path_factory):
 def redis(shared_redis):
     """A server without keys, whose scripts are known and whose statistics are anyone's."""
     shared_redis.admin.flushall()
-    return shared_redis
+    yield shared_redis
+    assert shared_redis.keys_without_expiry() == []
 
 
 @pytest.fixture
@@ -24,6 +25,8 @@ def own_redis(tmp_path):
     """A server that the test may kill and start again."""
     server = RedisServer(tmp_path).start()
     yield server
+    if server.is_up():
+        assert server.keys_without_expiry() == []
     server.kill()
 
 

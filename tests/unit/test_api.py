@@ -147,10 +147,31 @@ def test_a_new_login_kills_the_old_id(logged_in, redis):
     assert logged_in.get("/api/session").status_code == 401
 
 
-def test_a_removed_user_is_logged_out(logged_in, redis):
+def test_a_removed_user_is_logged_out_everywhere_at_the_next_request(app, redis):
+    first, second = app.test_client(), app.test_client()
+    for client in (first, second):
+        log_in(client)
     other = make_app(redis.port, APP_USERS=json.dumps({"bob": HASH})).test_client()
-    other.set_cookie("session", session_cookie(logged_in))
+    other.set_cookie("session", session_cookie(first))
     assert other.get("/api/session").status_code == 401
+    assert redis.session_keys() == []
+    assert second.get("/api/session").status_code == 401
+
+
+def test_who_where_and_with_what_is_kept_with_the_session(app):
+    client = app.test_client()
+    address, agent = {"REMOTE_ADDR": "203.0.113.9"}, {"User-Agent": "Browser/1 " + "x" * 5000}
+    client.post("/api/login", json={"username": USER, "password": PASSWORD}, environ_base=address, headers=agent)
+    (found,) = app.session_interface.store.sessions_of(USER)
+    assert (found.address, found.agent, found.node) == ("203.0.113.9", agent["User-Agent"][:256], "app1")
+
+
+def test_the_cap_is_a_setting(redis):
+    app = make_app(redis.port, APP_SESSIONS_PER_USER="2")
+    clients = [app.test_client() for _ in range(3)]
+    for client in clients:
+        log_in(client)
+    assert [each.get("/api/session").status_code for each in clients] == [401, 200, 200]
 
 
 @pytest.mark.parametrize(("path", "status"), [("/api/nothing", 404), ("/api/login", 405), ("/api", 404)])
@@ -165,9 +186,12 @@ def test_the_commands_of_each_call(logged_in, redis):
     calls = {
         "session": (lambda: logged_in.get("/api/session"), ["EVALSHA"]),
         "counter": (lambda: logged_in.post("/api/counter", json={}), ["EVALSHA", "EVALSHA"]),
-        "logout": (lambda: logged_in.post("/api/logout", json={}), ["DEL"]),
+        "login": (lambda: log_in(logged_in), ["EVALSHA", "EVALSHA"]),
+        "logout": (lambda: logged_in.post("/api/logout", json={}), ["EVALSHA"]),
+        "login without a cookie": (lambda: log_in(logged_in), ["EVALSHA"]),
     }
-    logged_in.post("/api/counter", json={})
+    for call, _ in calls.values():  # so that Redis knows all scripts
+        call()
     for name, (call, commands) in calls.items():
         with redis.watch() as seen:
             call()

@@ -151,9 +151,9 @@ def test_a_command_without_an_answer_is_not_sent_again(mute_redis):
 def test_an_acl_that_forbids_is_503_and_no_logout(own_redis):
     client = make_app(own_redis.port).test_client()
     log_in(client)
-    own_redis.admin.execute_command("ACL", "SETUSER", "app", "-hget")
+    own_redis.admin.execute_command("ACL", "SETUSER", "app", "-hmget")
     assert_honest(*timed(lambda: client.get("/api/session")))
-    own_redis.admin.execute_command("ACL", "SETUSER", "app", "+hget", "-evalsha")
+    own_redis.admin.execute_command("ACL", "SETUSER", "app", "+hmget", "-evalsha")
     assert_honest(*timed(lambda: client.get("/api/session")))
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "+evalsha")
     assert client.get("/api/session").status_code == 200

@@ -96,10 +96,10 @@ def test_a_note_of_any_4096_characters_fits(logged_in):
 
 def test_cookie_attributes(redis):
     plain = log_in(make_app(redis.port).test_client()).headers["Set-Cookie"]
-    assert re.fullmatch(r"session=[A-Za-z0-9_-]{43}; HttpOnly; Path=/; SameSite=Lax", plain)
+    assert re.fullmatch(r"session=[A-Za-z0-9_-]{45}; HttpOnly; Path=/; SameSite=Lax", plain)
     client = make_app(redis.port, APP_COOKIE_SECURE="true").test_client()
     secure = log_in(client).headers["Set-Cookie"]
-    assert re.fullmatch(r"__Host-session=[A-Za-z0-9_-]{43}; Secure; HttpOnly; Path=/; SameSite=Lax", secure)
+    assert re.fullmatch(r"__Host-session=[A-Za-z0-9_-]{45}; Secure; HttpOnly; Path=/; SameSite=Lax", secure)
 
 
 def test_errors_are_pages_without_a_trace(client, app):

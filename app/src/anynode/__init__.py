@@ -39,13 +39,17 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 def _make_store(config: Config) -> Store:
-    life = {"idle": config.session_idle_seconds, "lifetime": config.session_lifetime_seconds}
+    limits = {
+        "idle": config.session_idle_seconds,
+        "lifetime": config.session_lifetime_seconds,
+        "per_user": config.sessions_per_user,
+    }
     if config.session_store == "memory":
-        return MemoryStore(**life)
+        return MemoryStore(**limits)
     client = make_client(
         host=config.redis_host,
         port=config.redis_port,
         username=config.redis_username,
         password=config.redis_password,
     )
-    return RedisStore(client, prefix=config.session_prefix, **life)
+    return RedisStore(client, prefix=config.session_prefix, **limits)

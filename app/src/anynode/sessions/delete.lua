@@ -1,0 +1,2 @@
+-- KEYS: session
+leave(KEYS[1])
