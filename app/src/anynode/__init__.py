@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from . import api, csrf, errors, health, views
+from . import api, commands, csrf, errors, health, views
 from .config import Config
 from .proxy import TrustedProxy
 from .redis_client import make_client
@@ -30,7 +30,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["anynode"] = config
     app.extensions["users"] = Users(config.users)
     app.session_interface = SharedSessionInterface(_make_store(config))
-    for part in (csrf, errors, health, api, views):
+    for part in (csrf, errors, health, api, views, commands):
         part.register(app)
     app.wsgi_app = TrustedProxy(
         Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release}), config.trusted_proxies
