@@ -43,7 +43,13 @@ def test_an_unknown_user_costs_the_same_hashing(app, monkeypatch):
 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
-    [("get", "session", None), ("post", "counter", {}), ("put", "note", {"note": "x"})],
+    [
+        ("get", "session", None),
+        ("get", "sessions", None),
+        ("post", "counter", {}),
+        ("put", "note", {"note": "x"}),
+        ("delete", "sessions", {"password": PASSWORD}),
+    ],
 )
 def test_without_a_login_it_is_401(client, redis, method, path, body):
     with redis.watch() as seen:
@@ -137,6 +143,20 @@ def test_logout_without_a_login_is_fine(client):
     assert client.post("/api/logout", json={}).json == {"ok": True}
 
 
+def test_sessions_are_listed_and_others_ended_with_the_password(app, logged_in):
+    other = app.test_client()
+    log_in(other)
+    first, second = logged_in.get("/api/sessions").json["sessions"]
+    assert first.keys() == {"handle", "current", "started_on", "started_at", "seen_at", "address", "agent"}
+    assert {first["current"], second["current"]} == {True, False}
+    for body, status in (({}, 400), ({"password": "wrong"}, 403)):
+        assert logged_in.delete("/api/sessions", json=body).status_code == status
+    assert other.get("/api/session").status_code == 200
+    assert logged_in.delete("/api/sessions", json={"password": PASSWORD}).json == {"ended": 1}
+    assert other.get("/api/session").status_code == 401
+    assert logged_in.get("/api/session").status_code == 200
+
+
 def test_a_new_login_kills_the_old_id(logged_in, redis):
     old = session_cookie(logged_in)
     logged_in.post("/api/counter", json={})
@@ -185,6 +205,11 @@ def test_errors_are_json(client, path, status):
 def test_the_commands_of_each_call(logged_in, redis):
     calls = {
         "session": (lambda: logged_in.get("/api/session"), ["EVALSHA"]),
+        "sessions": (lambda: logged_in.get("/api/sessions"), ["EVALSHA", "EVALSHA"]),
+        "end others": (
+            lambda: logged_in.delete("/api/sessions", json={"password": PASSWORD}),
+            ["EVALSHA", "EVALSHA"],
+        ),
         "counter": (lambda: logged_in.post("/api/counter", json={}), ["EVALSHA", "EVALSHA"]),
         "login": (lambda: log_in(logged_in), ["EVALSHA", "EVALSHA"]),
         "logout": (lambda: logged_in.post("/api/logout", json={}), ["EVALSHA"]),

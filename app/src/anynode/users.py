@@ -56,6 +56,27 @@ def describe_session() -> dict:
     }
 
 
+def describe_sessions() -> list[dict]:
+    """All sessions of who is logged in, the oldest first."""
+    return [
+        {
+            "handle": each.handle,
+            "current": each.handle == session.handle,
+            "started_on": each.node,
+            "started_at": iso_time(each.created),
+            "seen_at": iso_time(each.seen),
+            "address": each.address,
+            "agent": each.agent,
+        }
+        for each in session.sessions()
+    ]
+
+
+def is_own_password(password: str) -> bool:
+    """Whether this is the password of who is logged in."""
+    return current_app.extensions["users"].knows(session.user, password)
+
+
 def iso_time(moment: datetime) -> str:
     """ISO 8601 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
