@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -80,6 +81,13 @@ class RedisServer:
     def kill(self):
         self._process.kill()
         self._process.wait()
+
+    def pause(self):
+        """Connections are still accepted, by the kernel; nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._process.send_signal(signal.SIGCONT)
 
     @contextmanager
     def watch(self):

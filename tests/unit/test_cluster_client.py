@@ -3,9 +3,11 @@
 import time
 
 import pytest
-from anynode.sessions import RedisStore, Session
+from anynode.sessions import RedisStore, Session, SessionStoreError
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
+from redis.retry import Retry
 from unit.helpers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, RedisServer, free_port
 
 
@@ -37,7 +39,15 @@ def store(nodes):
         server.admin.flushall()
         server.admin.script_flush()
     client = RedisCluster(
-        host="127.0.0.1", port=nodes[0].port, username="app", password=REDIS_PASSWORD, protocol=2, driver_info=None
+        host="127.0.0.1",
+        port=nodes[0].port,
+        username="app",
+        password=REDIS_PASSWORD,
+        protocol=2,
+        driver_info=None,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=0.3,
+        socket_connect_timeout=0.3,
     )
     yield RedisStore(client, prefix=PREFIX, idle=100, lifetime=1000)
     assert [server.keys_without_expiry() for server in nodes] == [[], [], []]
@@ -90,6 +100,23 @@ def test_logging_in_costs_one_call_more_if_the_old_session_lies_elsewhere(store,
         assert _scripts_run(nodes) - before == calls, "the read among them"
         assert store.read(session_id)
     assert store.sessions_of("bob") == []
+
+
+def test_a_cluster_that_is_away_is_a_store_error(store, nodes):
+    session_id = begin(store, "ada")
+    for server in nodes:
+        server.pause()
+    try:
+        for _ in range(4):
+            began = time.monotonic()
+            with pytest.raises(SessionStoreError):
+                store.read(session_id)
+            assert time.monotonic() - began < 2
+    finally:
+        for server in nodes:
+            server.resume()
+    time.sleep(1.1)
+    assert store.read(session_id)
 
 
 def _scripts_run(nodes) -> int:

@@ -7,8 +7,9 @@ from importlib.resources import files
 from itertools import islice
 
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
+from .breaker import Breaker
 from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
 from .store import Counts, Login, Record, SessionInfo, as_moment
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class RedisStore:
-    """A `Store` in Redis.
+    """A `Store` in Redis. When Redis doesn't answer, calls soon fail at once, see `Breaker`.
 
     client: a redis-py client (plain, Sentinel's or Cluster's) with `decode_responses` off. Its timeouts are
         what a request may have to wait for; it must not repeat commands by itself.
@@ -42,6 +43,7 @@ class RedisStore:
         self._lifetime = int(lifetime * 1000)
         self._slack = int(idle * slack * 1000)
         self._per_user = per_user
+        self._breaker = Breaker()
         self._is_cluster = isinstance(client, RedisCluster)
         self._read = self._script("read")
         self._create = self._script("create")
@@ -142,19 +144,29 @@ class RedisStore:
         folder = files(__package__)
         return self._client.register_script((folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text())
 
-    @staticmethod
-    def _ask(command, *arguments):
+    def _ask(self, command, *arguments):
+        if not self._breaker.admits():
+            raise SessionStoreError
         try:
-            return command(*arguments)
-        except RedisError as error:
+            reply = command(*arguments)
+        except ResponseError as error:
+            self._breaker.succeeded()
             # a wrong value is one session's trouble, anything else is the store's
-            if isinstance(error, ResponseError):
-                if "WRONGTYPE" in str(error):
-                    raise ValueError("not a hash") from error
-                if "hash value is not an integer" in str(error):
-                    raise TypeError("can't increment a value that isn't an integer") from error
-            _log.warning("session store: %s: %s", type(error).__name__, error)
-            raise SessionStoreError from error
+            if "WRONGTYPE" in str(error):
+                raise ValueError("not a hash") from error
+            if "hash value is not an integer" in str(error):
+                raise TypeError("can't increment a value that isn't an integer") from error
+            raise _store_error(error) from error
+        except (RedisError, RedisClusterException) as error:
+            self._breaker.failed()
+            raise _store_error(error) from error
+        self._breaker.succeeded()
+        return reply
+
+
+def _store_error(error: Exception) -> SessionStoreError:
+    _log.warning("session store: %s: %s", type(error).__name__, error)
+    return SessionStoreError()
 
 
 def _pairs(texts: Mapping[str, str]) -> list[str]:
