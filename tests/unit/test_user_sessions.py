@@ -141,6 +141,17 @@ def test_a_rotation_keeps_user_and_handle(store):
     assert read(store, session.new_id) == {}
 
 
+def test_a_logout_ends_a_session_that_another_request_gave_a_new_id_meanwhile(store):
+    old = log_in(store)
+    logout, other = Session(store, old), Session(store, old)
+    assert logout["a"] == 1
+    other.rotate()
+    other.save()
+    logout.end()
+    assert read(store, other.new_id) == {}
+    assert handles(store) == []
+
+
 def test_one_session_can_be_ended_by_its_handle(store):
     kept, ended = log_in(store), log_in(store)
     session = Session(store, kept)

@@ -65,13 +65,13 @@ local function enter(index, key, expires)
   redis.call('PEXPIRE', index, tonumber(last) - now())
 end
 
--- End a session.
+-- End a session. Returns 1, or 0 if there was none.
 local function leave(key)
   local index = index_of(key)
   if index then
     redis.call('ZREM', index, digest_of(key))
   end
-  redis.call('DEL', key)
+  return redis.call('DEL', key)
 end
 
 -- The keys of the sessions in an index, oldest first; those that have idled out are dropped from it.
@@ -87,4 +87,15 @@ local function living(index)
     end
   end
   return keys
+end
+
+-- End the session in an index that has this handle, or all that don't. Returns how many.
+local function end_by_handle(index, handle, has_it)
+  local ended = 0
+  for _, key in ipairs(living(index)) do
+    if (redis.pcall('HGET', key, 'm:handle') == handle) == has_it then -- an error if a foreign value is there
+      ended = ended + leave(key)
+    end
+  end
+  return ended
 end

@@ -78,9 +78,11 @@ class MemoryStore:
             entry.texts[key] = str(value)
             return value
 
-    def delete(self, session_id: str) -> None:
+    def delete(self, session_id: str, handle: str | None = None) -> None:
         with self._lock:
             self._entries.pop(session_id, None)
+        if handle:
+            self.end_session(handle)
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         with self._lock:

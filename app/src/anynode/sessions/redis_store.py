@@ -87,8 +87,8 @@ class RedisStore:
     def increment(self, session_id: str, key: str, by: int) -> int | None:
         return self._ask(self._increment, [self._key(session_id)], [self._idle, _VALUE + key, by])
 
-    def delete(self, session_id: str) -> None:
-        self._ask(self._delete, [self._key(session_id)])
+    def delete(self, session_id: str, handle: str | None = None) -> None:
+        self._ask(self._delete, [self._key(session_id)], [handle or ""])
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         rows = self._ask(self._list, [self._index(index_name(user))])

@@ -148,7 +148,7 @@ class Session(SessionMixin):
         """Delete the session now, on all nodes; a request in flight elsewhere can't bring it back."""
         if self._id is not None:
             with self._asking():
-                self._store.delete(self._id)
+                self._store.delete(self._id, self._handle)
         self._forget()
 
     def increment(self, key: str, by: int = 1) -> int:

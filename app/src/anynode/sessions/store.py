@@ -74,8 +74,8 @@ class Store(Protocol):
         Raises TypeError if the field holds something else.
         """
 
-    def delete(self, session_id: str) -> None:
-        """End a session; no matter if it is gone already."""
+    def delete(self, session_id: str, handle: str | None = None) -> None:
+        """End a session; no matter if it is gone already. With its handle, also if it has another id by now."""
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         """The user's sessions, the oldest first."""
