@@ -56,12 +56,13 @@ class Sessions(RuleBasedStateMachine):
         self.app = flask.Flask("guest")
         self.interface = SharedSessionInterface(store)
         self.kept = {}  # id -> Kept: the model's store
+        self.open = []
 
     # Requests begin and finish; most of them meet in few sessions
 
     @initialize(target=cookies, user=st.none() | USERS)
     def there_is_a_session(self, user):
-        request = Request(self.interface, self.app, None)
+        request = self.begin(None)
         self.write(request, "a", 0)
         if user:
             self.log_in(request, user)
@@ -69,17 +70,18 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(target=requests, cookie=st.none() | st.builds(make_id))
     def a_stranger_comes(self, cookie):
-        return Request(self.interface, self.app, cookie)
+        return self.begin(cookie)
 
     @rule(target=requests, cookie=cookies, is_read=st.booleans())
     def a_request_begins(self, cookie, is_read):
-        request = Request(self.interface, self.app, cookie)
+        request = self.begin(cookie)
         if is_read:
             self.load(request)
         return request
 
     @rule(target=cookies, request=consumes(requests))
     def a_request_finishes(self, request):
+        self.open.remove(request)
         response = self.app.response_class()
         is_refused = self.save(request)
         with self.app.test_request_context():
@@ -199,7 +201,16 @@ class Sessions(RuleBasedStateMachine):
     def every_key_expires(self):
         assert self.redis.keys_without_expiry() == []
 
+    def teardown(self):
+        while self.open:
+            self.a_request_finishes(self.open[0])
+            self.the_store_has_what_the_model_has()
+
     # The model
+
+    def begin(self, cookie):
+        self.open.append(Request(self.interface, self.app, cookie))
+        return self.open[-1]
 
     def load(self, request):
         if not request.loaded:
@@ -288,6 +299,6 @@ def test_the_sessions_are_what_the_model_says(redis):
     run_state_machine_as_test(
         lambda: Sessions(store, redis),
         settings=settings(
-            max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
