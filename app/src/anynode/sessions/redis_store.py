@@ -14,7 +14,11 @@ from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
 from .store import Counts, Login, Record, SessionInfo, as_moment
 
+# "major" or "major.minor". A release that adds fields raises the minor number: others read what they know and keep the
+# rest, since a write touches only what it changes. One that gives a field another meaning raises the major number:
+# older releases then answer 503 and leave the session to the newer ones.
 FORMAT = "1"
+_FORMAT_SHAPE = re.compile(r"([1-9][0-9]{0,3})(\.[0-9]{1,4})?")
 PER_USER = 10
 _VALUE = "s:"
 _BATCH = 1000
@@ -58,7 +62,11 @@ class RedisStore:
         if not reply:
             return None
         fields = {name.decode(): text.decode() for name, text in zip(reply[::2], reply[1::2], strict=True)}
-        if fields.get("m:format") != FORMAT or not fields.get("m:expires", "").isdecimal():
+        written_as = _FORMAT_SHAPE.fullmatch(fields.get("m:format", ""))
+        if written_as and int(written_as[1]) > int(FORMAT.partition(".")[0]):
+            _log.warning("session store: a session has format %s, this release knows %s", written_as[0], FORMAT)
+            raise SessionStoreError
+        if not written_as or not fields.get("m:expires", "").isdecimal():
             raise ValueError("not a session of this format")
         texts = {name.removeprefix(_VALUE): text for name, text in fields.items() if name.startswith(_VALUE)}
         return Record(texts, int(fields.get("m:created", "")), fields.get("m:user"), fields.get("m:handle"))
