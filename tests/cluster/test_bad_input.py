@@ -2,7 +2,7 @@
 
 import pytest
 
-UNKNOWN = "session=" + "A" * 43
+UNKNOWN = "session=" + "A" * 45
 
 
 @pytest.fixture

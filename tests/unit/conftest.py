@@ -16,7 +16,8 @@ def shared_redis(tmp_path_factory):
 def redis(shared_redis):
     """A server without keys, whose scripts are known and whose statistics are anyone's."""
     shared_redis.admin.flushall()
-    return shared_redis
+    yield shared_redis
+    assert shared_redis.keys_without_expiry() == []
 
 
 @pytest.fixture
@@ -24,7 +25,9 @@ def own_redis(tmp_path):
     """A server that the test may kill and start again."""
     server = RedisServer(tmp_path).start()
     yield server
+    left = server.keys_without_expiry() if server.is_up() else []
     server.kill()
+    assert left == []
 
 
 @pytest.fixture(params=["redis", "memory"])

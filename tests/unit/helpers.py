@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -21,7 +22,10 @@ USER, PASSWORD = "ada", "correct horse"
 REDIS_PASSWORD = "f2b1c04a77d9"  # of a server that lives as long as the tests, on loopback
 PREFIX = "anynode:"
 # all that the app's Redis user may run; AUTH needs no permission
-ACL_COMMANDS = "+ping +evalsha +script|load +hgetall +hget +hset +hdel +hincrby +del +rename +pexpire +pttl +time"
+ACL_COMMANDS = (
+    "+ping +evalsha +script|load +scan +type +exists +del +rename +pexpire +pttl +time"
+    " +hget +hmget +hgetall +hset +hdel +hincrby +zadd +zrem +zrange"
+)
 # cheap to check: the tests log in often
 HASH = generate_password_hash(PASSWORD, method="pbkdf2:sha256:1000")
 
@@ -35,8 +39,10 @@ def free_port() -> int:
 class RedisServer:
     """A redis-server with the app's user and nobody else but `admin`, who looks at it from outside."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, options="", commands=ACL_COMMANDS):
+        """options: of redis-server, beyond its usual ones. commands: what the app's user may run."""
         self.port = free_port()
+        self._options = options
         self._folder = folder
         self._process = None
         # `default` is off, so nobody can be it, but Redis 7.0 checks its permissions when it replays what
@@ -44,7 +50,7 @@ class RedisServer:
         (folder / "users.acl").write_text(
             "user default off ~* &* +@all\n"
             f"user admin on >{REDIS_PASSWORD} ~* &* +@all\n"
-            f"user app on >{REDIS_PASSWORD} resetchannels ~{PREFIX}* -@all {ACL_COMMANDS}\n"
+            f"user app on >{REDIS_PASSWORD} resetchannels ~{PREFIX}* -@all {commands}\n"
         )
         self.admin = self._admin()
 
@@ -55,9 +61,9 @@ class RedisServer:
         program = shutil.which("redis-server")
         if program is None:
             pytest.fail("redis-server is not on PATH, and these tests need it: apt-get install redis-server")
-        options = f"--port {self.port} --bind 127.0.0.1 --save  --appendonly yes --appendfsync no"
+        options = f"--port {self.port} --bind 127.0.0.1 --save  --appendonly yes --appendfsync no {self._options}"
         self._process = subprocess.Popen(
-            [program, *options.split(" "), "--dir", self._folder, "--aclfile", self._folder / "users.acl"],
+            [program, *options.strip().split(" "), "--dir", self._folder, "--aclfile", self._folder / "users.acl"],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 10
@@ -69,9 +75,19 @@ class RedisServer:
                 time.sleep(0.02)
         pytest.fail("redis-server did not start within 10 s")
 
+    def is_up(self) -> bool:
+        return self._process.poll() is None
+
     def kill(self):
         self._process.kill()
         self._process.wait()
+
+    def pause(self):
+        """Connections are still accepted, by the kernel; nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._process.send_signal(signal.SIGCONT)
 
     @contextmanager
     def watch(self):
@@ -88,6 +104,9 @@ class RedisServer:
 
     def aof_bytes(self) -> int:
         return self.admin.info("persistence")["aof_current_size"]
+
+    def keys_without_expiry(self) -> list[str]:
+        return [key for key in self.admin.scan_iter(count=1000) if self.admin.pttl(key) == -1]
 
     def session_keys(self) -> list[str]:
         return self.admin.keys(f"{PREFIX}session:*")

@@ -43,7 +43,13 @@ def test_an_unknown_user_costs_the_same_hashing(app, monkeypatch):
 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
-    [("get", "session", None), ("post", "counter", {}), ("put", "note", {"note": "x"})],
+    [
+        ("get", "session", None),
+        ("get", "sessions", None),
+        ("post", "counter", {}),
+        ("put", "note", {"note": "x"}),
+        ("delete", "sessions", {"password": PASSWORD}),
+    ],
 )
 def test_without_a_login_it_is_401(client, redis, method, path, body):
     with redis.watch() as seen:
@@ -137,6 +143,20 @@ def test_logout_without_a_login_is_fine(client):
     assert client.post("/api/logout", json={}).json == {"ok": True}
 
 
+def test_sessions_are_listed_and_others_ended_with_the_password(app, logged_in):
+    other = app.test_client()
+    log_in(other)
+    first, second = logged_in.get("/api/sessions").json["sessions"]
+    assert first.keys() == {"handle", "current", "started_on", "started_at", "seen_at", "address", "agent"}
+    assert {first["current"], second["current"]} == {True, False}
+    for body, status in (({}, 400), ({"password": "wrong"}, 403)):
+        assert logged_in.delete("/api/sessions", json=body).status_code == status
+    assert other.get("/api/session").status_code == 200
+    assert logged_in.delete("/api/sessions", json={"password": PASSWORD}).json == {"ended": 1}
+    assert other.get("/api/session").status_code == 401
+    assert logged_in.get("/api/session").status_code == 200
+
+
 def test_a_new_login_kills_the_old_id(logged_in, redis):
     old = session_cookie(logged_in)
     logged_in.post("/api/counter", json={})
@@ -147,10 +167,31 @@ def test_a_new_login_kills_the_old_id(logged_in, redis):
     assert logged_in.get("/api/session").status_code == 401
 
 
-def test_a_removed_user_is_logged_out(logged_in, redis):
+def test_a_removed_user_is_logged_out_everywhere_at_the_next_request(app, redis):
+    first, second = app.test_client(), app.test_client()
+    for client in (first, second):
+        log_in(client)
     other = make_app(redis.port, APP_USERS=json.dumps({"bob": HASH})).test_client()
-    other.set_cookie("session", session_cookie(logged_in))
+    other.set_cookie("session", session_cookie(first))
     assert other.get("/api/session").status_code == 401
+    assert redis.session_keys() == []
+    assert second.get("/api/session").status_code == 401
+
+
+def test_who_where_and_with_what_is_kept_with_the_session(app):
+    client = app.test_client()
+    address, agent = {"REMOTE_ADDR": "203.0.113.9"}, {"User-Agent": "Browser/1 " + "x" * 5000}
+    client.post("/api/login", json={"username": USER, "password": PASSWORD}, environ_base=address, headers=agent)
+    (found,) = app.session_interface.store.sessions_of(USER)
+    assert (found.address, found.agent, found.node) == ("203.0.113.9", agent["User-Agent"][:256], "app1")
+
+
+def test_the_cap_is_a_setting(redis):
+    app = make_app(redis.port, APP_SESSIONS_PER_USER="2")
+    clients = [app.test_client() for _ in range(3)]
+    for client in clients:
+        log_in(client)
+    assert [each.get("/api/session").status_code for each in clients] == [401, 200, 200]
 
 
 @pytest.mark.parametrize(("path", "status"), [("/api/nothing", 404), ("/api/login", 405), ("/api", 404)])
@@ -164,10 +205,18 @@ def test_errors_are_json(client, path, status):
 def test_the_commands_of_each_call(logged_in, redis):
     calls = {
         "session": (lambda: logged_in.get("/api/session"), ["EVALSHA"]),
+        "sessions": (lambda: logged_in.get("/api/sessions"), ["EVALSHA", "EVALSHA"]),
+        "end others": (
+            lambda: logged_in.delete("/api/sessions", json={"password": PASSWORD}),
+            ["EVALSHA", "EVALSHA"],
+        ),
         "counter": (lambda: logged_in.post("/api/counter", json={}), ["EVALSHA", "EVALSHA"]),
-        "logout": (lambda: logged_in.post("/api/logout", json={}), ["DEL"]),
+        "login": (lambda: log_in(logged_in), ["EVALSHA", "EVALSHA"]),
+        "logout": (lambda: logged_in.post("/api/logout", json={}), ["EVALSHA"]),
+        "login without a cookie": (lambda: log_in(logged_in), ["EVALSHA"]),
     }
-    logged_in.post("/api/counter", json={})
+    for call, _ in calls.values():  # so that Redis knows all scripts
+        call()
     for name, (call, commands) in calls.items():
         with redis.watch() as seen:
             call()

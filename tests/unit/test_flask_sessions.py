@@ -134,9 +134,7 @@ def test_the_cookie_is_deleted_with_the_attributes_it_was_set_with(store):
     assert "Max-Age=0" in ended
 
 
-@pytest.mark.parametrize(
-    "cookie", ["x", "A" * 42, "A" * 44, "A" * 42 + "!", "A" * 3900, "A" * 42 + "é", "../" * 14 + "A"]
-)
+@pytest.mark.parametrize("cookie", ["x", "A" * 44, "A" * 46, "A" * 44 + "!", "A" * 3900, "A" * 44 + "é", "../" * 15])
 def test_a_cookie_that_is_no_id_never_reaches_the_store(client, redis, cookie):
     client.set_cookie("session", cookie)
     with redis.watch() as seen:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from anynode.config import Config, ConfigError
-from unit.helpers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, environ, log_in, make_app, session_cookie
+from unit.helpers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, USER, environ, log_in, make_app, session_cookie
 
 
 def test_healthz_never_asks_redis(logged_in, redis):
@@ -111,14 +111,18 @@ def test_control_sessions_in_memory_are_not_known_on_the_other_node():
 
 def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
     def whole_visit():
-        client = make_app(own_redis.port).test_client()
+        app = make_app(own_redis.port)
+        client, store = app.test_client(), app.session_interface.store
         statuses = [log_in(client), log_in(client), client.get("/api/session")]
         statuses.append(client.post("/api/counter", json={}))
         statuses.append(client.put("/api/note", json={"note": "x"}))
         with client.session_transaction() as session:
             session.pop("note")
             session.rotate()
+        assert store.count().sessions == len(store.sessions_of(USER)) == 1
         statuses += [client.get("/readyz"), client.post("/api/logout", json={})]
+        assert log_in(client).status_code == 200
+        assert store.end_everything() == 1
         return {each.status_code for each in statuses}
 
     acl = own_redis.admin.execute_command
@@ -134,6 +138,7 @@ def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
             needed = True
         assert needed, command
         acl("ACL", "SETUSER", "app", command)
+    own_redis.admin.flushall()  # a script that stopped half way may have left a key without an expiry
     app = make_app(own_redis.port)
     client = app.session_interface.store._client
     for forbidden in (["keys", "*"], ["get", "x"], ["config", "get", "*"], ["hget", "other:session", "x"]):
@@ -145,6 +150,7 @@ def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
 def test_the_settings_have_defaults():
     config = Config.from_environ(environ())
     assert (config.session_idle_seconds, config.session_lifetime_seconds) == (1800, 28800)
+    assert config.sessions_per_user == 10
     assert (config.session_store, config.session_prefix, config.redis_username) == (
         "redis",
         "anynode:",
@@ -171,6 +177,7 @@ BAD = {
     "APP_SESSION_PREFIX": ["", "{a}", "a b"],
     "APP_SESSION_IDLE_SECONDS": ["0", "1.5", ""],
     "APP_SESSION_LIFETIME_SECONDS": ["-3", "9" * 99],
+    "APP_SESSIONS_PER_USER": ["0", "1001", "many"],
     "APP_COOKIE_SECURE": ["yes", "True", ""],
     "APP_TRUSTED_PROXIES": ["10.0.0.0/8", "proxy"],
 }

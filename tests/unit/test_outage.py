@@ -100,8 +100,12 @@ def test_a_killed_redis_is_503_and_comes_back_without_a_restart(own_redis):
         assert_honest(*timed(lambda path=path: client.get(path)))
     assert client.get("/healthz").status_code == 200
     own_redis.start()
+    began = time.monotonic()
+    while (response := client.get("/api/session")).status_code == 503:
+        time.sleep(0.02)
+    assert time.monotonic() - began < 2
+    assert response.json["counter"] == 1
     assert client.get("/readyz").status_code == 200
-    assert client.get("/api/session").json["counter"] == 1
     assert client.post("/api/counter", json={}).json == {"counter": 2}
 
 
@@ -148,12 +152,50 @@ def test_a_command_without_an_answer_is_not_sent_again(mute_redis):
     assert mute_redis.commands == ["AUTH", "EVALSHA"], "and a connection begins with AUTH alone"
 
 
+def test_a_mute_redis_is_asked_only_now_and_then(mute_redis):
+    client = make_app(mute_redis.server_address[1]).test_client()
+    client.set_cookie("session", make_id())
+    for _ in range(3):
+        client.get("/api/session")
+    mute_redis.commands.clear()
+    began = time.monotonic()
+    answers = [timed(lambda: client.get("/api/session")) for _ in range(50)]
+    assert time.monotonic() - began < 0.9, "no probe was due yet"
+    for answer in answers:
+        assert_honest(*answer)
+    assert mute_redis.commands == []
+    assert_honest(*timed(lambda: client.get("/readyz")))
+    for path in ("/healthz", "/static/style.css"):
+        assert client.get(path).status_code == 200
+    time.sleep(1)
+    threads = [threading.Thread(target=lambda: client.get("/api/session")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert mute_redis.commands == ["AUTH", "EVALSHA"], "one of them was the probe"
+
+
+def test_a_redis_that_is_well_again_is_used_within_two_seconds_of_the_last_failure(own_redis):
+    client = make_app(own_redis.port).test_client()
+    log_in(client)
+    own_redis.pause()
+    for _ in range(4):
+        assert_honest(*timed(lambda: client.get("/api/session")))
+    own_redis.resume()
+    began = time.monotonic()
+    while client.get("/api/session").status_code == 503:
+        time.sleep(0.02)
+    assert time.monotonic() - began < 2
+
+
 def test_an_acl_that_forbids_is_503_and_no_logout(own_redis):
     client = make_app(own_redis.port).test_client()
     log_in(client)
-    own_redis.admin.execute_command("ACL", "SETUSER", "app", "-hget")
-    assert_honest(*timed(lambda: client.get("/api/session")))
-    own_redis.admin.execute_command("ACL", "SETUSER", "app", "+hget", "-evalsha")
+    own_redis.admin.execute_command("ACL", "SETUSER", "app", "-hmget")
+    for _ in range(10):  # Redis answers, so there is no reason to stop asking
+        assert_honest(*timed(lambda: client.get("/api/session")))
+    own_redis.admin.execute_command("ACL", "SETUSER", "app", "+hmget", "-evalsha")
     assert_honest(*timed(lambda: client.get("/api/session")))
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "+evalsha")
     assert client.get("/api/session").status_code == 200

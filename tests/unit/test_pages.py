@@ -65,19 +65,19 @@ def test_an_old_login_form_is_refused(client, monkeypatch):
     assert "too old" in response.text
 
 
-@pytest.mark.parametrize("path", ["/counter", "/note", "/logout"])
+@pytest.mark.parametrize("path", ["/counter", "/note", "/logout", "/sessions"])
 def test_a_form_needs_the_token_of_this_session(app, path):
     client, other = app.test_client(), app.test_client()
     login_form = token(client)
     page_login(client)
     page_login(other, "bob")
     for csrf in ("", "x", "é", login_form, token(other)):
-        assert client.post(path, data={"csrf": csrf, "note": "x"}).status_code == 403
+        assert client.post(path, data={"csrf": csrf, "note": "x", "password": PASSWORD}).status_code == 403
     body = client.get("/api/session").json
     assert (body["counter"], body["note"]) == (0, "")
 
 
-@pytest.mark.parametrize("path", ["/counter", "/note"])
+@pytest.mark.parametrize("path", ["/counter", "/note", "/sessions"])
 def test_a_form_without_a_login_is_401_with_a_way_to_log_in(client, path):
     response = client.post(path, data={"csrf": "x"})
     assert response.status_code == 401
@@ -96,10 +96,10 @@ def test_a_note_of_any_4096_characters_fits(logged_in):
 
 def test_cookie_attributes(redis):
     plain = log_in(make_app(redis.port).test_client()).headers["Set-Cookie"]
-    assert re.fullmatch(r"session=[A-Za-z0-9_-]{43}; HttpOnly; Path=/; SameSite=Lax", plain)
+    assert re.fullmatch(r"session=[A-Za-z0-9_-]{45}; HttpOnly; Path=/; SameSite=Lax", plain)
     client = make_app(redis.port, APP_COOKIE_SECURE="true").test_client()
     secure = log_in(client).headers["Set-Cookie"]
-    assert re.fullmatch(r"__Host-session=[A-Za-z0-9_-]{43}; Secure; HttpOnly; Path=/; SameSite=Lax", secure)
+    assert re.fullmatch(r"__Host-session=[A-Za-z0-9_-]{45}; Secure; HttpOnly; Path=/; SameSite=Lax", secure)
 
 
 def test_errors_are_pages_without_a_trace(client, app):
@@ -118,9 +118,68 @@ def test_errors_are_pages_without_a_trace(client, app):
 
 
 def test_pages_hold_no_inline_script_or_style(logged_in):
-    for page in (logged_in.get("/").text, logged_in.get("/nothing").text):
+    for page in (logged_in.get(path).text for path in ("/", "/sessions", "/nothing")):
         assert "<script" not in page
         assert "<style" not in page
         assert " style=" not in page
         assert " on" + "click" not in page
     assert logged_in.get("/static/style.css").status_code == 200
+
+
+def handles(client) -> list[str]:
+    """Of the sessions that the page offers to end."""
+    return re.findall(r'name="end" value="([A-Za-z0-9_-]{30})"', client.get("/sessions").text)
+
+
+def end_sessions(client, which, password=PASSWORD):
+    return client.post("/sessions", data={"csrf": token(client), "password": password, "end": which})
+
+
+def test_the_page_of_sessions_says_where_when_and_with_what(app, logged_in):
+    other = app.test_client()
+    where = {"environ_base": {"REMOTE_ADDR": "203.0.113.9"}, "headers": {"User-Agent": "<b>Browser"}}
+    other.post("/api/login", json={"username": USER, "password": PASSWORD}, **where)
+    page = logged_in.get("/sessions").text
+    assert "from 203.0.113.9" in page
+    assert "&lt;b&gt;Browser" in page
+    assert page.count("on app1, last seen <time") == 2
+    assert page.count("This one") == 1
+    assert len(handles(logged_in)) == 1
+    assert 'href="/sessions"' in logged_in.get("/").text
+
+
+def test_other_sessions_can_be_ended_one_by_one_or_all(app, logged_in):
+    others = [app.test_client() for _ in range(3)]
+    for each in others:
+        log_in(each)
+    response = end_sessions(logged_in, handles(logged_in)[0])
+    assert (response.status_code, response.location) == (303, "/sessions")
+    assert sorted(each.get("/api/session").status_code for each in others) == [200, 200, 401]
+    assert end_sessions(logged_in, "others").status_code == 303
+    assert [each.get("/api/session").status_code for each in others] == [401] * 3
+    assert handles(logged_in) == []
+
+
+@pytest.mark.parametrize("password", ["", "wrong"])
+def test_ending_others_asks_for_the_password_again(app, logged_in, password):
+    other = app.test_client()
+    log_in(other)
+    for which in ("others", handles(logged_in)[0]):
+        response = end_sessions(logged_in, which, password)
+        assert response.status_code == 403
+        assert "Wrong password" in response.text
+    assert other.get("/api/session").status_code == 200
+
+
+def test_nobody_ends_somebody_elses_session(app, logged_in):
+    bob = app.test_client()
+    page_login(bob, "bob")
+    with bob.session_transaction() as session:
+        handle = session.handle
+    end_sessions(logged_in, handle)
+    end_sessions(logged_in, "others")
+    assert bob.get("/api/session").status_code == 200
+
+
+def test_the_page_of_sessions_needs_a_login(client):
+    assert 'action="/login"' in client.get("/sessions").text

@@ -35,7 +35,7 @@ def test_values_are_kept(store):
 def test_an_id_is_new_random_and_of_one_shape(store):
     ids = {begin(store, a=1) for _ in range(20)}
     assert len(ids) == 20
-    assert all(is_id(each) and len(each) == 43 for each in ids)
+    assert all(is_id(each) and len(each) == 45 for each in ids)
 
 
 def test_nothing_put_in_nothing_stored(store):

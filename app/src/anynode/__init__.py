@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from . import api, csrf, errors, health, views
+from . import api, commands, csrf, errors, health, views
 from .config import Config
 from .proxy import TrustedProxy
 from .redis_client import make_client
@@ -28,7 +28,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["anynode"] = config
     app.extensions["users"] = Users(config.users)
     app.session_interface = SharedSessionInterface(_make_store(config))
-    for part in (csrf, errors, health, api, views):
+    for part in (csrf, errors, health, api, views, commands):
         part.register(app)
     app.wsgi_app = TrustedProxy(
         Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release}), config.trusted_proxies
@@ -37,13 +37,17 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 def _make_store(config: Config) -> Store:
-    life = {"idle": config.session_idle_seconds, "lifetime": config.session_lifetime_seconds}
+    limits = {
+        "idle": config.session_idle_seconds,
+        "lifetime": config.session_lifetime_seconds,
+        "per_user": config.sessions_per_user,
+    }
     if config.session_store == "memory":
-        return MemoryStore(**life)
+        return MemoryStore(**limits)
     client = make_client(
         host=config.redis_host,
         port=config.redis_port,
         username=config.redis_username,
         password=config.redis_password,
     )
-    return RedisStore(client, prefix=config.session_prefix, **life)
+    return RedisStore(client, prefix=config.session_prefix, **limits)

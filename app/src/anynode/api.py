@@ -5,7 +5,7 @@ import json
 from flask import Blueprint, Flask, abort, request, session
 
 from .notes import keep_note
-from .users import current_user, describe_session, log_in
+from .users import current_user, describe_session, describe_sessions, is_own_password, log_in
 
 _api = Blueprint("api", __name__, url_prefix="/api")
 
@@ -55,6 +55,21 @@ def logout():
     _body()
     session.end()
     return {"ok": True}
+
+
+@_api.get("/sessions")
+def list_sessions():
+    _need_login()
+    return {"sessions": describe_sessions()}
+
+
+@_api.delete("/sessions")
+def end_other_sessions():
+    password = _text(_body(), "password")
+    _need_login()
+    if not is_own_password(password):
+        abort(403, "Wrong password, nothing was ended.")
+    return {"ended": session.end_others()}
 
 
 def _need_login() -> None:

@@ -29,6 +29,7 @@ class Config:
     session_prefix: str
     session_idle_seconds: int
     session_lifetime_seconds: int
+    sessions_per_user: int
     redis_host: str | None
     redis_port: int
     redis_username: str
@@ -52,6 +53,7 @@ class Config:
             session_prefix=read("APP_SESSION_PREFIX", _prefix, "anynode:"),
             session_idle_seconds=read("APP_SESSION_IDLE_SECONDS", _whole(1, _MAX_SECONDS), "1800"),
             session_lifetime_seconds=read("APP_SESSION_LIFETIME_SECONDS", _whole(1, _MAX_SECONDS), "28800"),
+            sessions_per_user=read("APP_SESSIONS_PER_USER", _whole(1, 1000), "10"),
             redis_host=read("APP_REDIS_HOST", _host) if is_redis else None,
             redis_port=read("APP_REDIS_PORT", _whole(1, 65535), "6379"),
             redis_username=read("APP_REDIS_USERNAME", _name, "app"),

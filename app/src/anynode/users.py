@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from secrets import token_urlsafe
 
-from flask import current_app, session
+from flask import current_app, request, session
 from werkzeug.security import check_password_hash
 
 
@@ -29,35 +29,52 @@ def log_in(name: str, password: str) -> bool:
     """Start a session under a new id if the password is right. It is in the store by then."""
     if not current_app.extensions["users"].knows(name, password):
         return False
+    node = current_app.extensions["anynode"].node
     session.clear()
-    session.update(
-        user=name,
-        started_on=current_app.extensions["anynode"].node,
-        csrf=token_urlsafe(32),
-        counter=0,
-        note="",
-    )
-    session.rotate()
+    session.update(started_on=node, csrf=token_urlsafe(32), counter=0, note="")
+    session.log_in(name, address=request.remote_addr or "", agent=request.user_agent.string, node=node)
     session.save()
     return True
 
 
 def current_user() -> str | None:
-    """The name of who is logged in; a user who was removed is not, whatever the session says."""
-    name = session.get("user")
-    return name if name in current_app.extensions["users"] else None
+    """The name of who is logged in; a user who was removed is not, and is logged out everywhere."""
+    if session.user is not None and session.user not in current_app.extensions["users"]:
+        session.end_all()
+    return session.user
 
 
 def describe_session() -> dict:
     """What the visitor may know about the session; needs a login."""
     return {
-        "user": session["user"],
+        "user": session.user,
         "node": current_app.extensions["anynode"].node,
         "started_on": session["started_on"],
         "started_at": iso_time(session.created),
         "counter": session["counter"],
         "note": session["note"],
     }
+
+
+def describe_sessions() -> list[dict]:
+    """All sessions of who is logged in, the oldest first."""
+    return [
+        {
+            "handle": each.handle,
+            "current": each.handle == session.handle,
+            "started_on": each.node,
+            "started_at": iso_time(each.created),
+            "seen_at": iso_time(each.seen),
+            "address": each.address,
+            "agent": each.agent,
+        }
+        for each in session.sessions()
+    ]
+
+
+def is_own_password(password: str) -> bool:
+    """Whether this is the password of who is logged in."""
+    return current_app.extensions["users"].knows(session.user, password)
 
 
 def iso_time(moment: datetime) -> str:

@@ -1,10 +1,10 @@
-"""The pages for people: one page, and the forms on it."""
+"""The pages for people, and the forms on them."""
 
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, session, url_for
 
 from .csrf import check_form, check_login_form, login_token
 from .notes import MAX_CHARACTERS, keep_note
-from .users import current_user, describe_session, log_in
+from .users import current_user, describe_session, describe_sessions, is_own_password, log_in
 
 _pages = Blueprint("pages", __name__)
 
@@ -50,6 +50,30 @@ def logout():
         check_form()
         session.end()
     return _back()
+
+
+@_pages.get("/sessions")
+def sessions():
+    if current_user() is None:
+        return render_template("login.html")
+    return _sessions_page()
+
+
+@_pages.post("/sessions")
+def end_sessions():
+    _check_form()
+    if not is_own_password(request.form.get("password", "")):
+        return _sessions_page(message="Wrong password, nothing was ended."), 403
+    which = request.form.get("end", "")
+    if which == "others":
+        session.end_others()
+    else:
+        session.end_session(which)
+    return redirect(url_for("pages.sessions"), 303)
+
+
+def _sessions_page(**values):
+    return render_template("sessions.html", csrf=session["csrf"], sessions=describe_sessions(), **values)
 
 
 def _check_form() -> None:

@@ -4,7 +4,7 @@
     app.session_interface = SharedSessionInterface(store)
 
 `flask.session` is then a `Session`: a mapping of JSON values that can also
-`rotate()`, `end()`, `save()` and `increment()`.
+`log_in()`, `rotate()`, `end()`, `save()` and `increment()`, and knows its user's `sessions()`.
 """
 
 from .errors import SessionEnded, SessionStoreError
@@ -12,14 +12,17 @@ from .interface import SharedSessionInterface
 from .memory_store import MemoryStore
 from .redis_store import RedisStore
 from .session import Session
-from .store import Record, Store
+from .store import Counts, Login, Record, SessionInfo, Store
 
 __all__ = [
+    "Counts",
+    "Login",
     "MemoryStore",
     "Record",
     "RedisStore",
     "Session",
     "SessionEnded",
+    "SessionInfo",
     "SessionStoreError",
     "SharedSessionInterface",
     "Store",

@@ -3,28 +3,30 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from .store import Record
+from .store import Counts, Login, Record, SessionInfo, as_moment
 
 
 @dataclass
 class _Entry:
     created: float
-    idles_out: float = 0
-    texts: dict[str, str] = field(default_factory=dict)
+    seen: float
+    texts: dict[str, str]
+    login: Login | None
 
 
 class MemoryStore:
     """A `Store` that no other process, and so no other node, can see.
 
     It exists to show what shared sessions mend: with it, who logs in on one node is a stranger on the next.
-    idle, lifetime: seconds, as in RedisStore. clock: seconds since 1970.
+    idle, lifetime (seconds), per_user: as in RedisStore. clock: seconds since 1970.
     """
 
-    def __init__(self, *, idle: float, lifetime: float, clock: Callable[[], float] = time.time):
+    def __init__(self, *, idle: float, lifetime: float, per_user: int = 10, clock: Callable[[], float] = time.time):
         self._idle = idle
         self._lifetime = lifetime
+        self._per_user = per_user
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
@@ -32,14 +34,23 @@ class MemoryStore:
     def read(self, session_id: str) -> Record | None:
         with self._lock:
             entry = self._alive(session_id)
-            return entry and Record(dict(entry.texts), int(entry.created * 1000))
+            if entry is None:
+                return None
+            user, handle = entry.login[:2] if entry.login else (None, None)
+            return Record(dict(entry.texts), int(entry.created * 1000), user, handle)
 
-    def create(self, session_id: str, texts: Mapping[str, str], replaces: str | None = None) -> int:
+    def create(
+        self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
+    ) -> int:
         with self._lock:
             self._entries.pop(replaces, None)
             now = self._clock()
-            entry = self._entries[session_id] = _Entry(now, now + self._idle, dict(texts))
-            return int(entry.created * 1000)
+            if login:
+                mine = self._ids_of(login.user)
+                for each in mine[: max(0, len(mine) + 1 - self._per_user)]:
+                    del self._entries[each]
+            self._entries[session_id] = _Entry(now, now, dict(texts), login)
+            return int(now * 1000)
 
     def update(
         self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
@@ -67,20 +78,70 @@ class MemoryStore:
             entry.texts[key] = str(value)
             return value
 
-    def delete(self, session_id: str) -> None:
+    def delete(self, session_id: str, handle: str | None = None) -> None:
         with self._lock:
             self._entries.pop(session_id, None)
+        if handle:
+            self.end_session(handle)
+
+    def sessions_of(self, user: str) -> list[SessionInfo]:
+        with self._lock:
+            entries = [self._entries[each] for each in self._ids_of(user)]
+        return [
+            SessionInfo(
+                each.login.handle,
+                as_moment(int(each.created * 1000)),
+                as_moment(int(each.seen * 1000)),
+                *each.login[2:],
+            )
+            for each in entries
+        ]
+
+    def end_session(self, handle: str, user: str | None = None) -> bool:
+        return self._end(lambda login: login and login.handle == handle and user in (None, login.user)) > 0
+
+    def end_sessions(self, user: str, but: str | None = None) -> int:
+        return self._end(lambda login: login and login.user == user and login.handle != but)
+
+    def end_everything(self) -> int:
+        return self._end(lambda login: True)
+
+    def count(self) -> Counts:
+        with self._lock:
+            self._drop_dead()
+            users = [each.login.user for each in self._entries.values() if each.login]
+            return Counts(len(self._entries), len(users), len(set(users)))
 
     def ping(self) -> None:
         """Memory always answers."""
 
+    def _end(self, is_meant: Callable[[Login | None], object]) -> int:
+        with self._lock:
+            self._drop_dead()
+            meant = [each for each, entry in self._entries.items() if is_meant(entry.login)]
+            for each in meant:
+                del self._entries[each]
+            return len(meant)
+
+    # Call what follows with the lock held
+
     def _alive(self, session_id: str) -> _Entry | None:
-        """The entry, kept from idling out; one whose time has come is dropped. Call with the lock held."""
-        now = self._clock()
+        """The entry, kept from idling out."""
+        self._drop_dead()
         entry = self._entries.get(session_id)
-        if entry and now >= min(entry.idles_out, entry.created + self._lifetime):
-            del self._entries[session_id]
-            return None
         if entry:
-            entry.idles_out = now + self._idle
+            entry.seen = self._clock()
         return entry
+
+    def _ids_of(self, user: str) -> list[str]:
+        """The user's sessions, the oldest first."""
+        self._drop_dead()
+        mine = {each: entry for each, entry in self._entries.items() if entry.login and entry.login.user == user}
+        return sorted(mine, key=lambda each: mine[each].created)
+
+    def _drop_dead(self) -> None:
+        """Drop the entries whose time has come."""
+        now = self._clock()
+        for each, entry in list(self._entries.items()):
+            if now >= min(entry.seen + self._idle, entry.created + self._lifetime):
+                del self._entries[each]

@@ -1,6 +1,6 @@
 -- KEYS: session   ARGV: idle ms, slack ms   Returns all fields; none if there is no session.
-local expires = absolute_expiry(KEYS[1])
+local expires, seen = times(KEYS[1])
 if expires then
-  slide(KEYS[1], expires, tonumber(ARGV[1]), tonumber(ARGV[2]))
+  slide(KEYS[1], expires, seen, tonumber(ARGV[1]), tonumber(ARGV[2]))
 end
 return redis.call('HGETALL', KEYS[1])

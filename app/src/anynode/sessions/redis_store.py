@@ -1,31 +1,44 @@
 """Sessions in Redis 7.0 or later: one hash per session, one script per step."""
 
 import logging
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
+from itertools import islice
 
-from redis.exceptions import RedisError, ResponseError
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
+from .breaker import Breaker
 from .errors import SessionStoreError
-from .ids import SLOT_CHARACTERS, digest
-from .store import Record
+from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
+from .store import Counts, Login, Record, SessionInfo, as_moment
 
+# "major" or "major.minor". A release that adds fields raises the minor number: others read what they know and keep the
+# rest, since a write touches only what it changes. One that gives a field another meaning raises the major number:
+# older releases then answer 503 and leave the session to the newer ones.
 FORMAT = "1"
+_FORMAT_SHAPE = re.compile(r"([1-9][0-9]{0,3})(\.[0-9]{1,4})?")
+PER_USER = 10
 _VALUE = "s:"
+_BATCH = 1000
 _log = logging.getLogger(__name__)
 
 
 class RedisStore:
-    """A `Store` in Redis.
+    """A `Store` in Redis. When Redis doesn't answer, calls soon fail at once, see `Breaker`.
 
     client: a redis-py client (plain, Sentinel's or Cluster's) with `decode_responses` off. Its timeouts are
         what a request may have to wait for; it must not repeat commands by itself.
     prefix: what the names of all keys begin with.
     idle, lifetime: seconds after which a session ends without use, and in any case.
     slack: the share of `idle` by which a session's expiry may lag behind before a read moves it.
+    per_user: so many sessions a user may have at once; at the next login the oldest one ends.
     """
 
-    def __init__(self, client, *, prefix: str, idle: float, lifetime: float, slack: float = 0.1):
+    def __init__(
+        self, client, *, prefix: str, idle: float, lifetime: float, slack: float = 0.1, per_user: int = PER_USER
+    ):
         if client.get_encoder().decode_responses:
             raise ValueError("RedisStore needs a client with decode_responses=False")
         self._client = client
@@ -33,24 +46,44 @@ class RedisStore:
         self._idle = int(idle * 1000)
         self._lifetime = int(lifetime * 1000)
         self._slack = int(idle * slack * 1000)
+        self._per_user = per_user
+        self._breaker = Breaker()
+        self._is_cluster = isinstance(client, RedisCluster)
         self._read = self._script("read")
         self._create = self._script("create")
         self._update = self._script("update")
         self._increment = self._script("increment")
+        self._delete = self._script("delete")
+        self._list = self._script("list")
+        self._end_user = self._script("end_user")
 
     def read(self, session_id: str) -> Record | None:
         reply = self._ask(self._read, [self._key(session_id)], [self._idle, self._slack])
         if not reply:
             return None
         fields = {name.decode(): text.decode() for name, text in zip(reply[::2], reply[1::2], strict=True)}
-        if fields.get("m:format") != FORMAT or not fields.get("m:expires", "").isdecimal():
+        written_as = _FORMAT_SHAPE.fullmatch(fields.get("m:format", ""))
+        if written_as and int(written_as[1]) > int(FORMAT.partition(".")[0]):
+            _log.warning("session store: a session has format %s, this release knows %s", written_as[0], FORMAT)
+            raise SessionStoreError
+        if not written_as or not fields.get("m:expires", "").isdecimal():
             raise ValueError("not a session of this format")
         texts = {name.removeprefix(_VALUE): text for name, text in fields.items() if name.startswith(_VALUE)}
-        return Record(texts, int(fields.get("m:created", "")))
+        return Record(texts, int(fields.get("m:created", "")), fields.get("m:user"), fields.get("m:handle"))
 
-    def create(self, session_id: str, texts: Mapping[str, str], replaces: str | None = None) -> int:
+    def create(
+        self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
+    ) -> int:
+        if replaces and self._is_cluster and slot_of(replaces) != slot_of(session_id):
+            # No script spans two slots, so this login takes two calls. Who is cut off between them has to log in
+            # again; the other way round, the old id would outlive a login.
+            self.delete(replaces)
+            replaces = None
         keys = [self._key(each) for each in (session_id, replaces) if each]
-        return self._ask(self._create, keys, [self._idle, self._lifetime, FORMAT, *_pairs(texts)])
+        owner = [part for name, text in login._asdict().items() for part in ("m:" + name, text)] if login else []
+        handle = login.handle if login else ""
+        arguments = [self._idle, self._lifetime, FORMAT, self._per_user, handle, *owner, *_pairs(texts)]
+        return self._ask(self._create, keys, arguments)
 
     def update(
         self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
@@ -62,33 +95,86 @@ class RedisStore:
     def increment(self, session_id: str, key: str, by: int) -> int | None:
         return self._ask(self._increment, [self._key(session_id)], [self._idle, _VALUE + key, by])
 
-    def delete(self, session_id: str) -> None:
-        self._ask(self._client.delete, self._key(session_id))
+    def delete(self, session_id: str, handle: str | None = None) -> None:
+        self._ask(self._delete, [self._key(session_id)], [handle or ""])
+
+    def sessions_of(self, user: str) -> list[SessionInfo]:
+        rows = self._ask(self._list, [self._index(index_name(user))])
+        texts = ([(part or b"").decode(errors="replace") for part in row] for row in rows)
+        return [
+            SessionInfo(handle, as_moment(int(created)), as_moment(int(seen)), *rest)
+            for handle, created, seen, *rest in texts
+            if created.isdecimal() and seen.isdecimal()
+        ]
+
+    def end_session(self, handle: str, user: str | None = None) -> bool:
+        name = handle[:INDEX_CHARACTERS]
+        if not is_handle(handle) or user is not None and name != index_name(user):
+            return False
+        return self._ask(self._end_user, [self._index(name)], ["only", handle]) > 0
+
+    def end_sessions(self, user: str, but: str | None = None) -> int:
+        return self._ask(self._end_user, [self._index(index_name(user))], ["but", but or ""])
+
+    def end_everything(self) -> int:
+        # the indexes stay: a login that happens meanwhile must be in one, and what is gone is dropped at the next use
+        return sum(self._ask(self._client.delete, *keys) for keys in self._all_keys())
+
+    def count(self) -> Counts:
+        sessions, users = 0, []
+        for keys in self._all_keys():
+            sessions += len(keys)
+            with self._client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hget(key, "m:user")
+                replies = self._ask(pipeline.execute, False)  # False: a foreign value is no reason to stop
+            users += [each for each in replies if isinstance(each, bytes)]
+        return Counts(sessions, len(users), len(set(users)))
 
     def ping(self) -> None:
         self._ask(self._client.ping)
 
+    def _all_keys(self) -> Iterator[list[bytes]]:
+        """The keys of all sessions, in batches. SCAN may give one twice."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "session:*"
+        scan = self._client.scan_iter(match=pattern, count=_BATCH)
+        while keys := self._ask(list, islice(scan, _BATCH)):
+            yield keys
+
     def _key(self, session_id: str) -> str:
         # the braces choose the cluster slot by the id's first characters alone, see ids.py
-        return f"{self._prefix}session:{{{session_id[:SLOT_CHARACTERS]}}}{digest(session_id)}"
+        return f"{self._prefix}session:{{{slot_of(session_id)}}}{digest(session_id)}"
+
+    def _index(self, name: str) -> str:
+        return f"{self._prefix}user:{{{slot_of(name)}}}{name}"
 
     def _script(self, name: str):
         folder = files(__package__)
         return self._client.register_script((folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text())
 
-    @staticmethod
-    def _ask(command, *arguments):
+    def _ask(self, command, *arguments):
+        if not self._breaker.admits():
+            raise SessionStoreError
         try:
-            return command(*arguments)
-        except RedisError as error:
+            reply = command(*arguments)
+        except ResponseError as error:
+            self._breaker.succeeded()
             # a wrong value is one session's trouble, anything else is the store's
-            if isinstance(error, ResponseError):
-                if "WRONGTYPE" in str(error):
-                    raise ValueError("not a hash") from error
-                if "hash value is not an integer" in str(error):
-                    raise TypeError("can't increment a value that isn't an integer") from error
-            _log.warning("session store: %s: %s", type(error).__name__, error)
-            raise SessionStoreError from error
+            if "WRONGTYPE" in str(error):
+                raise ValueError("not a hash") from error
+            if "hash value is not an integer" in str(error):
+                raise TypeError("can't increment a value that isn't an integer") from error
+            raise _store_error(error) from error
+        except (RedisError, RedisClusterException) as error:
+            self._breaker.failed()
+            raise _store_error(error) from error
+        self._breaker.succeeded()
+        return reply
+
+
+def _store_error(error: Exception) -> SessionStoreError:
+    _log.warning("session store: %s: %s", type(error).__name__, error)
+    return SessionStoreError()
 
 
 def _pairs(texts: Mapping[str, str]) -> list[str]:

@@ -3,16 +3,17 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from flask.sessions import SessionMixin
 
 from .errors import SessionEnded, SessionStoreError
-from .ids import digest, make_id
+from .ids import digest, index_name, make_handle, make_id
 from .serializer import dumps, loads
-from .store import Store
+from .store import Login, SessionInfo, Store, as_moment
 
+_AGENT_CHARACTERS = 256
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +32,9 @@ class Session(SessionMixin):
         self._values: dict[str, Any] = {}
         self._stored: dict[str, str] = {}  # the JSON texts that the store has: what differs at the end was changed
         self._created: int | None = None
+        self._user: str | None = None
+        self._handle: str | None = None
+        self._login: Login | None = None  # wanted, and not saved yet
         self._cleared = False
         self._rotated = False
         self._ended = False
@@ -54,9 +58,13 @@ class Session(SessionMixin):
         return len(self._load())
 
     def clear(self) -> None:
-        """Empty the session. If nothing is put in again, it ends; with rotate(), a new one begins."""
+        """Empty the session, which is nobody's then. If nothing is put in again, it ends.
+
+        With rotate(), or if it had a user, a new one begins.
+        """
         self._load().clear()
         self._cleared = True
+        self._login = None
 
     # What a session can do beyond that
 
@@ -64,10 +72,71 @@ class Session(SessionMixin):
     def created(self) -> datetime | None:
         """When the session began, by the store's clock; None before its first save."""
         self._load()
-        return None if self._created is None else datetime.fromtimestamp(self._created / 1000, UTC)
+        return None if self._created is None else as_moment(self._created)
+
+    @property
+    def user(self) -> str | None:
+        """Whose session it is: who logged in with log_in()."""
+        self._load()
+        if self._login:
+            return self._login.user
+        return None if self._cleared else self._user
+
+    @property
+    def handle(self) -> str | None:
+        """The session's public name, by which its user or an administrator may end it; None if it has no user."""
+        self._load()
+        if self._login:
+            return self._login.handle
+        return None if self._cleared else self._handle
+
+    def log_in(self, user: str, *, address: str = "", agent: str = "", node: str = "") -> None:
+        """Make the session this user's when it is saved: with a new id and its whole lifetime ahead.
+
+        Values are kept, unless clear() was called as well or they are another user's; the old id is dead from then
+        on. What is said of where, with what and on which node it began is for the user to see.
+        """
+        if self.user not in (None, user):
+            self.clear()
+        self._login = Login(user, make_handle(user), address, agent[:_AGENT_CHARACTERS], node)
+
+    def sessions(self) -> list[SessionInfo]:
+        """All sessions of this session's user, the oldest first; none if it has no user."""
+        user = self._saved_user()
+        with self._asking():
+            return self._store.sessions_of(user) if user is not None else []
+
+    def end_session(self, handle: str) -> bool:
+        """End one session of this session's user now, on all nodes. Whether the user had one with this handle."""
+        user = self._saved_user()
+        if user is None:
+            return False
+        if handle == self._handle:
+            self.end()
+            return True
+        with self._asking():
+            return self._store.end_session(handle, user)
+
+    def end_others(self) -> int:
+        """End all other sessions of this session's user now, on all nodes. Returns how many."""
+        user = self._saved_user()
+        with self._asking():
+            return self._store.end_sessions(user, but=self._handle) if user is not None else 0
+
+    def end_all(self) -> int:
+        """End all sessions of this session's user now, on all nodes, this one too. Returns how many."""
+        user = self._saved_user()
+        if user is None:
+            return 0
+        with self._asking():
+            ended = self._store.end_sessions(user)
+        self._forget()
+        return ended
 
     def rotate(self) -> None:
-        """Give the session a new id when it is saved; the old one is dead from then on. Call it at login.
+        """Give the session a new id when it is saved; the old one is dead from then on.
+
+        Call it when what the visitor may do changes; log_in() does it too.
 
         Values and absolute expiry are kept, unless clear() was called as well: then a session with its whole
         lifetime ahead takes the place of the old one.
@@ -79,7 +148,7 @@ class Session(SessionMixin):
         """Delete the session now, on all nodes; a request in flight elsewhere can't bring it back."""
         if self._id is not None:
             with self._asking():
-                self._store.delete(self._id)
+                self._store.delete(self._id, self._handle)
         self._forget()
 
     def increment(self, key: str, by: int = 1) -> int:
@@ -88,7 +157,7 @@ class Session(SessionMixin):
         Raises SessionEnded if the session ended elsewhere, TypeError if session[key] isn't an integer.
         """
         values = self._load()
-        if self._id is None or (self._cleared and self._rotated) or self._is_changed(key):
+        if self._begins_anew or self._is_changed(key):
             # this request decides what the value will be, there is nothing to add to in the store
             value = values.get(key, 0)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -123,6 +192,19 @@ class Session(SessionMixin):
         """Whether the visitor brought the id of a session that this request ended."""
         return self._ended and self._brought is not None and self._id is None
 
+    @property
+    def _begins_anew(self) -> bool:
+        """Whether another session takes the place of what is stored, if anything is."""
+        leaves_user = self._user is not None and self._cleared
+        return self._id is None or self._login is not None or leaves_user or self._cleared and self._rotated
+
+    def _saved_user(self) -> str | None:
+        """Whose session it is in the store, where a login that this request wants must be first."""
+        self._load()
+        if self._login or self._cleared:
+            self.save()
+        return self._user
+
     def _load(self) -> dict[str, Any]:
         if isinstance(self._failure, SessionStoreError):
             raise SessionStoreError  # once is enough: don't let the visitor wait for the store again
@@ -144,18 +226,17 @@ class Session(SessionMixin):
         if record is None:
             self._id = None
         else:
-            self._values, self._stored, self._created = values, texts, record.created
+            self._values, self._stored = values, texts
+            self._created, self._user, self._handle = record.created, record.user, record.handle
 
     def _write(self) -> None:
-        if self._cleared and not self._values:
+        if self._cleared and not self._values and not self._login:
             self.end()
             return
         texts = {key: dumps(key, value) for key, value in self._values.items()}
-        if self._id is None or (self._cleared and self._rotated):
-            if texts:
-                fresh = make_id(beside=self._id)
-                self._created = self._store.create(fresh, texts, replaces=self._id)
-                self._id = fresh
+        if self._begins_anew:
+            if texts or self._login:
+                self._create(texts)
         else:
             changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
             deleted = self._stored.keys() - texts.keys()
@@ -167,7 +248,15 @@ class Session(SessionMixin):
                 self._gone()
             self._id = fresh
         self._stored = texts
+        self._login = None
         self._cleared = self._rotated = False
+
+    def _create(self, texts: dict[str, str]) -> None:
+        login = self._login
+        fresh = make_id(beside=index_name(login.user) if login else self._id)
+        self._created = self._store.create(fresh, texts, self._id, login)
+        self._id = fresh
+        self._user, self._handle = (login.user, login.handle) if login else (None, None)
 
     def _is_changed(self, key: str) -> bool:
         text = dumps(key, self._values[key]) if key in self._values else None
@@ -179,7 +268,7 @@ class Session(SessionMixin):
         raise SessionEnded
 
     def _forget(self) -> None:
-        self._id = self._created = None
+        self._id = self._created = self._user = self._handle = self._login = None
         self._values, self._stored = {}, {}
         self._loaded = self._ended = True
         self._cleared = self._rotated = False

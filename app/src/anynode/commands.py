@@ -1,0 +1,76 @@
+"""For administrators: `flask --app anynode sessions ...`, with the settings of a node in the environment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+
+from .sessions import SessionStoreError, Store
+from .users import iso_time
+
+_group = AppGroup("sessions", help="See and end sessions, on all nodes at once.")
+# a handle may begin with a dash
+_any_text = {"ignore_unknown_options": True}
+
+
+def register(app: Flask) -> None:
+    app.cli.add_command(_group)
+
+
+@_group.command("list", context_settings=_any_text)
+@click.argument("user")
+def list_(user: str) -> None:
+    """Print a user's sessions: handle, began, last seen, address, node and browser, with tabs between."""
+    with _store() as store:
+        for each in store.sessions_of(user):
+            texts = (each.handle, iso_time(each.created), iso_time(each.seen), each.address, each.node, each.agent)
+            click.echo("\t".join(map(_printable, texts)))
+
+
+@_group.command(context_settings=_any_text)
+@click.argument("handle")
+def end(handle: str) -> None:
+    """End one session; `list` prints its handle."""
+    with _store() as store:
+        if not store.end_session(handle):
+            raise click.ClickException("No session has this handle.")
+    click.echo("Ended.")
+
+
+@_group.command(context_settings=_any_text)
+@click.argument("user")
+def end_user(user: str) -> None:
+    """End all sessions of a user."""
+    with _store() as store:
+        click.echo(f"Ended: {store.end_sessions(user)}")
+
+
+@_group.command()
+@click.confirmation_option(prompt="Log everyone out?")
+def end_all() -> None:
+    """End all sessions of everyone."""
+    with _store() as store:
+        click.echo(f"Ended: {store.end_everything()}")
+
+
+@_group.command()
+def stats() -> None:
+    """Print how many sessions there are."""
+    with _store() as store:
+        for name, number in store.count()._asdict().items():
+            click.echo(f"{name}\t{number}")
+
+
+@contextmanager
+def _store() -> Iterator[Store]:
+    try:
+        yield current_app.session_interface.store
+    except SessionStoreError as error:
+        raise click.ClickException("The session store can't be reached.") from error
+
+
+def _printable(text: str) -> str:
+    """A browser's name is whatever the visitor sent: it must not steer the terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text)
