@@ -48,7 +48,9 @@ def test_one_id_leads_from_the_answer_to_the_logs(cluster):
     line = json.loads(eventually(lambda: cluster.run(cluster.balancer, find, check=False)))
     assert line["node"] == node
     assert line["upstream"] == f"{cluster.address[node]}:8000"
-    assert float(line["request_time"]) >= float(line["response_time"]) >= 0
+    # Not compared: nginx reads two clocks, a millisecond apart.
+    assert float(line["request_time"]) >= 0
+    assert float(line["response_time"]) >= 0
     assert line["client"] not in cluster.address.values()
     assert request_id in cluster.run(node, "journalctl -u anynode.service -o cat")
 
