@@ -4,11 +4,12 @@ import hashlib
 import json
 import logging
 import pickle
+import re
 
 import pytest
 from anynode.sessions import RedisStore, Session
 from anynode.sessions.ids import make_id
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 from redis.crc import key_slot
@@ -93,11 +94,12 @@ def test_the_expiry_never_passes_the_lifetime(redis):
     ],
 )
 def test_the_commands_of_a_change(redis, store, change, commands):
-    session_id = begin(store, a=1)
-    with redis.watch() as seen:
-        session = Session(store, session_id)
-        change(session)
-        session.save()
+    for _ in range(2):  # the first time also loads the scripts
+        session_id = begin(store, a=1)
+        with redis.watch() as seen:
+            session = Session(store, session_id)
+            change(session)
+            session.save()
     assert seen.sent == commands
 
 
@@ -193,6 +195,8 @@ def test_an_unreadable_session_is_dropped(redis, store, spoil, caplog):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=st.dictionaries(st.sampled_from(["m:expires", "m:created", "m:format", "s:a"]), st.binary(max_size=20)))
 def test_no_planted_value_breaks_a_read(redis, store, fields):
+    # A number there is a newer release's format, which is another case: see test_formats.py.
+    assume(not re.match(rb"\d", fields.get("m:format", b"")))
     session_id = begin(store, a=1)
     key = store._key(session_id)
     for name, data in fields.items():
