@@ -99,3 +99,13 @@ def test_nginx_is_reloaded_and_never_restarted(cluster):
         assert eventually(lambda: not old & set(cluster.run(cluster.balancer, workers).split()))
     finally:
         cluster.converge("--tags", "nginx")
+
+
+def test_the_address_of_a_visitor_is_the_real_one(cluster):
+    """What a client claims about itself is believed neither by the balancer nor by a node that is asked directly."""
+    forged = {"X-Forwarded-For": "203.0.113.9"}
+    for host in cluster.doors:
+        visitor = cluster.visitor()
+        assert visitor.post(host, "/api/login", cluster.account, headers=forged).status_code == 200
+        (own,) = [each for each in visitor.get(host, "/api/sessions").json()["sessions"] if each["current"]]
+        assert own["address"] not in ("203.0.113.9", *cluster.address.values())
