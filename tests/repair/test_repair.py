@@ -1,5 +1,6 @@
 """Broken on purpose, repaired by running again; and what stands in the way is named."""
 
+import os
 import subprocess
 
 import pytest
@@ -132,6 +133,30 @@ def test_a_subnet_that_is_taken_is_named(cluster, other):
     done = cluster.playbook("site.yml", "--tags", "local_nodes", inventory=inventory)
     assert done.returncode != 0
     assert "set local_nodes_subnet" in " ".join(done.stdout.split())
+
+
+@pytest.fixture
+def bridge():
+    """An interface of this computer with an address; the engine doesn't know of it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make an interface")
+    name = "anynode-test"
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    try:
+        subprocess.run(["ip", "address", "add", "10.99.0.1/24", "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=True)
+
+
+def test_an_interface_with_the_same_addresses_is_named(cluster, other, bridge):
+    """Docker would make the network all the same, and it would be left to chance who is reached."""
+    done = cluster.playbook("site.yml", "--tags", "local_nodes", inventory=other("10.99.0.0/24", 18099))
+    assert done.returncode != 0
+    output = " ".join(done.stdout.split())
+    assert f"interface {bridge}" in output
+    assert "set local_nodes_subnet" in output
 
 
 def test_a_port_that_is_taken_is_named(cluster, other):
