@@ -1,5 +1,7 @@
 """Hands Flask its sessions, and the visitor the cookie."""
 
+from typing import Any
+
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
 
@@ -31,7 +33,15 @@ class SharedSessionInterface(SessionInterface):
         self._tell_visitor(app, session, response)
 
     def _tell_visitor(self, app: Flask, session: Session, response: Response) -> None:
-        attributes = {
+        attributes = self._cookie_attributes(app)
+        if session.new_id:
+            life = app.permanent_session_lifetime if session.is_lasting else None
+            response.set_cookie(self.get_cookie_name(app), session.new_id, max_age=life, **attributes)
+        elif session.is_cookie_dead:
+            response.delete_cookie(self.get_cookie_name(app), **attributes)
+
+    def _cookie_attributes(self, app: Flask) -> dict[str, Any]:
+        return {
             "domain": self.get_cookie_domain(app),
             "path": self.get_cookie_path(app),
             "secure": self.get_cookie_secure(app),
@@ -39,10 +49,6 @@ class SharedSessionInterface(SessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
-        if session.new_id:
-            response.set_cookie(self.get_cookie_name(app), session.new_id, **attributes)
-        elif session.is_cookie_dead:
-            response.delete_cookie(self.get_cookie_name(app), **attributes)
 
 
 def _replace(response: Response, other: Response) -> None:

@@ -13,7 +13,7 @@ from .ids import digest, index_name, make_handle, make_id
 from .serializer import dumps, loads
 from .store import Login, SessionInfo, Store, as_moment
 
-_AGENT_CHARACTERS = 256
+AGENT_CHARACTERS = 256
 _log = logging.getLogger(__name__)
 
 
@@ -98,7 +98,7 @@ class Session(SessionMixin):
         """
         if self.user not in (None, user):
             self.clear()
-        self._login = Login(user, make_handle(user), address, agent[:_AGENT_CHARACTERS], node)
+        self._login = Login(user, make_handle(user), address, agent[:AGENT_CHARACTERS], node)
 
     def sessions(self) -> list[SessionInfo]:
         """All sessions of this session's user, the oldest first; none if it has no user."""
@@ -181,6 +181,18 @@ class Session(SessionMixin):
             return
         with self._asking():
             self._write()
+
+    # What the interface asks when it answers the visitor
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether this request used the session and the store answered."""
+        return self._loaded
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the cookie shall outlive the browser's run: `session.permanent`, without asking the store."""
+        return bool(self._values.get("_permanent"))
 
     @property
     def new_id(self) -> str | None:

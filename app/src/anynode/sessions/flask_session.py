@@ -1,0 +1,171 @@
+"""Moving over from Flask-Session 0.8.0 with Redis, logging nobody out: docs/sessions-in-your-app.md says how."""
+
+import base64
+import hmac
+import logging
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask, Request, Response, request
+from flask.sessions import SessionInterface, SessionMixin
+from itsdangerous import BadSignature, Signer, want_bytes
+from redis.exceptions import RedisError, ResponseError
+
+from .errors import SessionStoreError
+from .ids import digest, index_name, is_id, make_handle, slot_of
+from .interface import SharedSessionInterface
+from .serializer import dumps
+from .session import AGENT_CHARACTERS, Session
+from .store import Login, Store
+
+try:
+    import msgspec
+except ImportError as error:
+    raise ImportError("anynode.sessions.flask_session needs msgspec: pip install 'anynode[flask-session]'") from error
+
+# Gets an old session's values; returns whose it is (None: nobody's) and the JSON values to keep, or None to drop it.
+Adopt = Callable[[dict[str, Any]], tuple[str | None, dict[str, Any]] | None]
+
+_MOVED = "_moved_to"  # all that is left in an old session then; Flask-Session can read it, too
+_MOVED_MS = 60_000  # for requests that set out when their browser had only the old cookie
+_CLAIM_MS = 10_000
+_WAIT_SECONDS = 0.8
+_OLD_ID = re.compile(r"[A-Za-z0-9_-]{16,256}")
+_log = logging.getLogger(__name__)
+
+
+class BothInterface(SharedSessionInterface):
+    """Sessions in a `Store`, beside those that Flask-Session made.
+
+    old: Flask-Session's interface; its client, prefix, signing and cookie (SESSION_COOKIE_NAME) are used.
+    cookie: the name of the new sessions' cookie, which must be another.
+    adopt: without it, Flask-Session goes on as before, and new sessions are only read, as other nodes make them. With
+        it, new sessions are made, and an old one that a visitor brings is moved into a new one, once, however many
+        requests bring it. It may be asked again, so it must change nothing.
+    The app needs a SECRET_KEY, the same one on all nodes.
+    """
+
+    def __init__(self, store: Store, old: SessionInterface, *, cookie: str, adopt: Adopt | None = None):
+        super().__init__(store)
+        self._old: Any = old
+        self._cookie = cookie
+        self._adopt = adopt
+
+    def get_cookie_name(self, app: Flask) -> str:
+        return self._cookie
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:
+        if is_id(request.cookies.get(self._cookie, "")):
+            return super().open_session(app, request)
+        if self._adopt is None:
+            old = self._old.open_session(app, request)
+            if _MOVED not in old:
+                return old
+        old_id = self._old_id(app, request)
+        return _Moved(self.store, lambda: self._find(app, old_id)) if old_id else super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if not isinstance(session, Session):
+            self._old.save_session(app, session, response)
+            return
+        super().save_session(app, session, response)
+        old_id = self._old_id(app, request)
+        if old_id and session.is_loaded:
+            with suppress(RedisError):  # the next request will try again
+                self._old.client.pexpire(self._old.key_prefix + old_id, _MOVED_MS)
+                response.delete_cookie(self._old.get_cookie_name(app), **self._cookie_attributes(app))
+
+    def _old_id(self, app: Flask, request: Request) -> str | None:
+        brought = request.cookies.get(self._old.get_cookie_name(app), "")
+        if self._old.use_signer:
+            try:
+                brought = Signer(app.secret_key, salt="flask-session", key_derivation="hmac").unsign(brought).decode()
+            except (BadSignature, ValueError):
+                return None
+        return brought if _OLD_ID.fullmatch(brought) else None
+
+    def _find(self, app: Flask, old_id: str) -> str | None:
+        """The id of the session that an old one was moved into, now or before. None if there is none."""
+        if not app.secret_key:
+            raise RuntimeError("moving over from Flask-Session needs a SECRET_KEY, the same one on all nodes")
+        # Not random, so that requests at once find the same one; who knows only the old id or only the key can't.
+        seal = hmac.digest(want_bytes(app.secret_key), b"moved from Flask-Session:" + old_id.encode(), "sha256")
+        tail = base64.urlsafe_b64encode(seal).rstrip(b"=").decode()
+        client, key = self._old.client, self._old.key_prefix + old_id
+        give_up = time.monotonic() + _WAIT_SECONDS
+        try:
+            while (values := self._old_values(key)) is not None:
+                if _MOVED in values:
+                    found = f"{values[_MOVED]}{tail}"
+                    return found if is_id(found) else None
+                if self._adopt is None or time.monotonic() > give_up:
+                    raise SessionStoreError
+                if client.set(key + ":claim", b"", nx=True, px=_CLAIM_MS):
+                    try:
+                        self._move(key, tail)
+                    finally:
+                        client.delete(key + ":claim")
+                else:
+                    time.sleep(0.02)
+        except RedisError as error:
+            _log.warning("session store: Flask-Session's Redis: %s: %s", type(error).__name__, error)
+            raise SessionStoreError from error
+        return None
+
+    def _move(self, key: str, tail: str) -> None:
+        values = self._old_values(key)
+        if values is None or _MOVED in values:  # another request was faster
+            return
+        adopted = self._adopt(values)
+        if adopted is None:
+            self._old.client.delete(key)
+            return
+        user, kept = adopted
+        login = None
+        if user is not None:
+            agent = request.user_agent.string[:AGENT_CHARACTERS]
+            login = Login(user, make_handle(user), request.remote_addr or "", agent, "")
+        new_id = slot_of(index_name(user) if user is not None else tail) + tail
+        if self.store.read(new_id) is None:  # else it was moved, and a Flask-Session elsewhere wrote the old one back
+            self.store.create(new_id, {name: dumps(name, value) for name, value in kept.items()}, None, login)
+        left = msgspec.msgpack.encode({_MOVED: slot_of(new_id)})
+        if not self._old.client.set(key, left, xx=True, px=_MOVED_MS):
+            self.store.delete(new_id)  # a Flask-Session elsewhere has just logged this visitor out
+
+    def _old_values(self, key: str) -> dict[str, Any] | None:
+        try:
+            text = self._old.client.get(key)
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            text = b""
+        if text is None:
+            return None
+        for decode in (msgspec.msgpack.decode, msgspec.json.decode):
+            with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+                return decode(text, type=dict[str, Any])
+        # never unpickled, as Flask-Session does with what it can't decode: whoever can write to Redis could run code
+        _log.warning("dropped an unreadable Flask-Session, sha256 of its key %s", digest(key))
+        self._old.client.delete(key)
+        return None
+
+
+class _Moved(Session):
+    """Learns its id when it is first used."""
+
+    def __init__(self, store: Store, find: Callable[[], str | None]):
+        super().__init__(store, None)
+        self._find = find
+        self._loaded = False
+
+    def _read(self) -> None:
+        self._id = self._find()
+        if self._id is not None:
+            super()._read()
+
+    def end(self) -> None:
+        self._load()
+        super().end()

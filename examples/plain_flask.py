@@ -1,0 +1,54 @@
+"""Sessions that every node knows, in a plain Flask app."""
+
+from anynode.sessions import RedisStore, SharedSessionInterface
+from flask import Flask, abort, request, session
+from werkzeug.security import check_password_hash
+
+
+def create_app(client, users):
+    """client: from anynode.redis_client.make_client(). users: password hashes by name."""
+    app = Flask(__name__)
+    app.config.update(SESSION_COOKIE_NAME="__Host-session", SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax")
+
+    store = RedisStore(client, prefix="shop:", idle=1800, lifetime=28800)  # seconds
+    app.session_interface = SharedSessionInterface(store)
+
+    @app.post("/login")
+    def login():
+        name = request.form["name"]
+        if name not in users or not check_password_hash(users[name], request.form["password"]):
+            abort(401)
+        session.clear()
+        session.log_in(name, address=request.remote_addr, agent=request.user_agent.string)
+        return {"user": session.user}
+
+    @app.get("/me")
+    def me():
+        return {"user": session.user, "is_admin": session.get("is_admin", False)}
+
+    @app.post("/admin")
+    def become_admin():
+        if session.user is None or not check_password_hash(users[session.user], request.form["password"]):
+            abort(401)
+        session["is_admin"] = True
+        session.rotate()  # may do more than before: under a new id
+        return me()
+
+    @app.get("/sessions")
+    def sessions():
+        return [{"handle": each.handle, "agent": each.agent, "address": each.address} for each in session.sessions()]
+
+    @app.post("/sessions/end")
+    def end_sessions():
+        if handle := request.form.get("handle"):
+            session.end_session(handle)
+        else:
+            session.end_others()
+        return sessions()
+
+    @app.post("/logout")
+    def logout():
+        session.end()
+        return {"user": None}
+
+    return app
