@@ -5,7 +5,7 @@ import json
 from flask import Blueprint, Flask, abort, request, session
 
 from .notes import keep_note
-from .users import current_user, describe_session, describe_sessions, is_own_password, log_in
+from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
 _api = Blueprint("api", __name__, url_prefix="/api")
 
@@ -67,7 +67,7 @@ def list_sessions():
 def end_other_sessions():
     password = _text(_body(), "password")
     _need_login()
-    if not is_own_password(password):
+    if not confirm_password(password):
         abort(403, "Wrong password, nothing was ended.")
     return {"ended": session.end_others()}
 

@@ -72,9 +72,12 @@ def describe_sessions() -> list[dict]:
     ]
 
 
-def is_own_password(password: str) -> bool:
-    """Whether this is the password of who is logged in."""
-    return current_app.extensions["users"].knows(session.user, password)
+def confirm_password(password: str) -> bool:
+    """Whether this is the password of who is logged in; if so, the session gets a new id, and a stolen one is dead."""
+    if not current_app.extensions["users"].knows(session.user, password):
+        return False
+    session.rotate()
+    return True
 
 
 def iso_time(moment: datetime) -> str:

@@ -4,7 +4,7 @@ from flask import Blueprint, Flask, abort, current_app, redirect, render_templat
 
 from .csrf import check_form, check_login_form, login_token
 from .notes import MAX_CHARACTERS, keep_note
-from .users import current_user, describe_session, describe_sessions, is_own_password, log_in
+from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
 _pages = Blueprint("pages", __name__)
 
@@ -62,7 +62,7 @@ def sessions():
 @_pages.post("/sessions")
 def end_sessions():
     _check_form()
-    if not is_own_password(request.form.get("password", "")):
+    if not confirm_password(request.form.get("password", "")):
         return _sessions_page(message="Wrong password, nothing was ended."), 403
     which = request.form.get("end", "")
     if which == "others":
