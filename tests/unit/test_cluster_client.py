@@ -1,6 +1,7 @@
 """A Redis Cluster of three primaries: every script stays within one hash slot."""
 
 import time
+from collections import Counter
 
 import pytest
 from anynode.sessions import RedisStore, Session, SessionStoreError
@@ -100,6 +101,13 @@ def test_logging_in_costs_one_call_more_if_the_old_session_lies_elsewhere(store,
         assert _scripts_run(nodes) - before == calls, "the read among them"
         assert store.read(session_id)
     assert store.sessions_of("bob") == []
+
+
+def test_what_a_login_replaced_elsewhere_is_told_as_anywhere(store):
+    ended = Counter()
+    store.observer.ended = lambda cause, number: ended.update({cause: number})
+    begin(store, "ada", begin(store, "bob"))
+    assert ended == Counter(replaced=1)
 
 
 def test_a_cluster_that_is_away_is_a_store_error(store, nodes):

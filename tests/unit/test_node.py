@@ -179,6 +179,7 @@ BAD = {
     "APP_SESSION_LIFETIME_SECONDS": ["-3", "9" * 99],
     "APP_SESSIONS_PER_USER": ["0", "1001", "many"],
     "APP_COOKIE_SECURE": ["yes", "True", ""],
+    "PROMETHEUS_MULTIPROC_DIR": ["/nowhere", "/etc/hosts"],
     "APP_TRUSTED_PROXIES": ["10.0.0.0/8", "proxy"],
 }
 

@@ -6,7 +6,7 @@ from . import api, commands, csrf, errors, health, views
 from .config import Config
 from .proxy import TrustedProxy
 from .redis_client import make_client
-from .sessions import MemoryStore, RedisStore, SharedSessionInterface, Store
+from .sessions import MemoryStore, Observer, RedisStore, SharedSessionInterface, Store
 from .stamp import Stamp
 from .users import Users
 
@@ -50,4 +50,12 @@ def _make_store(config: Config) -> Store:
         username=config.redis_username,
         password=config.redis_password,
     )
-    return RedisStore(client, prefix=config.session_prefix, **limits)
+    return RedisStore(client, prefix=config.session_prefix, observer=_make_observer(config), **limits)
+
+
+def _make_observer(config: Config) -> Observer:
+    if not config.metrics_dir:
+        return Observer()
+    from .sessions.metrics import SessionMetrics  # here, so that the rest needs no prometheus-client
+
+    return SessionMetrics()

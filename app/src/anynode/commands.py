@@ -34,7 +34,9 @@ def list_(user: str) -> None:
 def end(handle: str) -> None:
     """End one session; `list` prints its handle."""
     with _store() as store:
-        if not store.end_session(handle):
+        ended = store.end_session(handle)
+        store.observer.ended("admin", ended)
+        if not ended:
             raise click.ClickException("No session has this handle.")
     click.echo("Ended.")
 
@@ -44,7 +46,7 @@ def end(handle: str) -> None:
 def end_user(user: str) -> None:
     """End all sessions of a user."""
     with _store() as store:
-        click.echo(f"Ended: {store.end_sessions(user)}")
+        _report(store, store.end_sessions(user))
 
 
 @_group.command()
@@ -52,7 +54,7 @@ def end_user(user: str) -> None:
 def end_all() -> None:
     """End all sessions of everyone."""
     with _store() as store:
-        click.echo(f"Ended: {store.end_everything()}")
+        _report(store, store.end_everything())
 
 
 @_group.command()
@@ -61,6 +63,11 @@ def stats() -> None:
     with _store() as store:
         for name, number in store.count()._asdict().items():
             click.echo(f"{name}\t{number}")
+
+
+def _report(store: Store, ended: int) -> None:
+    store.observer.ended("admin", ended)
+    click.echo(f"Ended: {ended}")
 
 
 @contextmanager

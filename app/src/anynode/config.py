@@ -1,4 +1,4 @@
-"""The settings of a node: APP_* environment variables, read and checked before anything starts."""
+"""The settings of a node: environment variables, read and checked before anything starts."""
 
 import ipaddress
 import json
@@ -37,6 +37,7 @@ class Config:
     cookie_secure: bool
     trusted_proxies: frozenset[str]
     max_body_bytes: int
+    metrics_dir: str  # where prometheus-client counts for all processes of the node; empty: nothing is counted
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Config":
@@ -61,6 +62,7 @@ class Config:
             cookie_secure=read("APP_COOKIE_SECURE", _one_of("true", "false"), "false") == "true",
             trusted_proxies=read("APP_TRUSTED_PROXIES", _addresses, ""),
             max_body_bytes=read("APP_MAX_BODY_BYTES", _whole(1, 2**31), "65536"),
+            metrics_dir=read("PROMETHEUS_MULTIPROC_DIR", _directory, ""),
         )
         if read.problems:
             raise ConfigError("\n  ".join(["the app can't start with these settings:", *read.problems]))
@@ -153,6 +155,12 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return check
+
+
+def _directory(text: str) -> str:
+    if text and not (os.path.isdir(text) and os.access(text, os.W_OK | os.X_OK)):
+        raise ValueError("must be a directory that this account may write to: make it, or unset it to count nothing")
+    return text
 
 
 def _addresses(text: str) -> frozenset[str]:

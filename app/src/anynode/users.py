@@ -40,7 +40,7 @@ def log_in(name: str, password: str) -> bool:
 def current_user() -> str | None:
     """The name of who is logged in; a user who was removed is not, and is logged out everywhere."""
     if session.user is not None and session.user not in current_app.extensions["users"]:
-        session.end_all()
+        session.end_all(cause="account_removed")
     return session.user
 
 

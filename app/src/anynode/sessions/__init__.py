@@ -10,6 +10,7 @@
 from .errors import SessionEnded, SessionStoreError
 from .interface import SharedSessionInterface
 from .memory_store import MemoryStore
+from .observer import Observer
 from .redis_store import RedisStore
 from .session import Session
 from .store import Counts, Login, Record, SessionInfo, Store
@@ -18,6 +19,7 @@ __all__ = [
     "Counts",
     "Login",
     "MemoryStore",
+    "Observer",
     "Record",
     "RedisStore",
     "Session",

@@ -1,5 +1,6 @@
 -- KEYS: session [, the one it replaces]   ARGV: idle ms, lifetime ms, format, sessions that a user may have, handle or
--- '' if it is nobody's, then field and text in turn   Returns when it was created.
+-- '' if it is nobody's, then field and text in turn   Returns when it was created, and how many sessions ended because
+-- they were replaced, and because there were too many.
 local key, replaced = KEYS[1], KEYS[2]
 local created = now()
 local expires = created + tonumber(ARGV[2])
@@ -14,17 +15,15 @@ for i = 6, #ARGV, 2 do
   redis.call('HSET', key, ARGV[i], ARGV[i + 1])
 end
 slide(key, expires, 0, tonumber(ARGV[1]), 0)
-if replaced then
-  leave(replaced)
-end
+local displaced = replaced and leave(replaced) or 0
+local capped = 0
 if index then
   local keys = living(index)
   local excess = #keys - tonumber(ARGV[4])
   for _, each in ipairs(keys) do
-    if excess > 0 and each ~= key then
-      leave(each)
-      excess = excess - 1
+    if excess > capped and each ~= key then
+      capped = capped + leave(each)
     end
   end
 end
-return created
+return { created, displaced, capped }

@@ -19,7 +19,11 @@ class SharedSessionInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> Session:
         brought = request.cookies.get(self.get_cookie_name(app), "")
-        return Session(self.store, brought if is_id(brought) else None)
+        if is_id(brought):
+            return Session(self.store, brought)
+        if brought:
+            self.store.observer.rejected()
+        return Session(self.store, None)
 
     def save_session(self, app: Flask, session: Session, response: Response) -> None:
         try:
@@ -30,6 +34,8 @@ class SharedSessionInterface(SessionInterface):
         if session.accessed:
             response.vary.add("Cookie")
             response.cache_control.no_store = True
+            # not before: Flask comes here a second time if save() found what it can't write
+            self.store.observer.used(session.found)
         self._tell_visitor(app, session, response)
 
     def _tell_visitor(self, app: Flask, session: Session, response: Response) -> None:

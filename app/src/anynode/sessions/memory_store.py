@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from .observer import Observer
 from .store import Counts, Login, Record, SessionInfo, as_moment
 
 
@@ -22,6 +23,8 @@ class MemoryStore:
     It exists to show what shared sessions mend: with it, who logs in on one node is a stranger on the next.
     idle, lifetime (seconds), per_user: as in RedisStore. clock: seconds since 1970.
     """
+
+    observer = Observer()  # nothing is counted
 
     def __init__(self, *, idle: float, lifetime: float, per_user: int = 10, clock: Callable[[], float] = time.time):
         self._idle = idle
@@ -78,11 +81,10 @@ class MemoryStore:
             entry.texts[key] = str(value)
             return value
 
-    def delete(self, session_id: str, handle: str | None = None) -> None:
+    def delete(self, session_id: str, handle: str | None = None) -> bool:
         with self._lock:
-            self._entries.pop(session_id, None)
-        if handle:
-            self.end_session(handle)
+            ended = self._entries.pop(session_id, None) is not None
+        return ended or handle is not None and self.end_session(handle)
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         with self._lock:

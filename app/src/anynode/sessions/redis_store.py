@@ -2,16 +2,18 @@
 
 import logging
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from itertools import islice
 
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError, TimeoutError
 
 from .breaker import Breaker
 from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
+from .observer import Observer
 from .store import Counts, Login, Record, SessionInfo, as_moment
 
 # "major" or "major.minor". A release that adds fields raises the minor number: others read what they know and keep the
@@ -34,10 +36,19 @@ class RedisStore:
     idle, lifetime: seconds after which a session ends without use, and in any case.
     slack: the share of `idle` by which a session's expiry may lag behind before a read moves it.
     per_user: so many sessions a user may have at once; at the next login the oldest one ends.
+    observer: who counts, such as `metrics.SessionMetrics()`.
     """
 
     def __init__(
-        self, client, *, prefix: str, idle: float, lifetime: float, slack: float = 0.1, per_user: int = PER_USER
+        self,
+        client,
+        *,
+        prefix: str,
+        idle: float,
+        lifetime: float,
+        slack: float = 0.1,
+        per_user: int = PER_USER,
+        observer: Observer | None = None,
     ):
         if client.get_encoder().decode_responses:
             raise ValueError("RedisStore needs a client with decode_responses=False")
@@ -47,6 +58,7 @@ class RedisStore:
         self._lifetime = int(lifetime * 1000)
         self._slack = int(idle * slack * 1000)
         self._per_user = per_user
+        self.observer = observer or Observer()
         self._breaker = Breaker()
         self._is_cluster = isinstance(client, RedisCluster)
         self._read = self._script("read")
@@ -58,13 +70,14 @@ class RedisStore:
         self._end_user = self._script("end_user")
 
     def read(self, session_id: str) -> Record | None:
-        reply = self._ask(self._read, [self._key(session_id)], [self._idle, self._slack])
+        reply = self._ask("read", self._read, [self._key(session_id)], [self._idle, self._slack])
         if not reply:
             return None
         fields = {name.decode(): text.decode() for name, text in zip(reply[::2], reply[1::2], strict=True)}
         written_as = _FORMAT_SHAPE.fullmatch(fields.get("m:format", ""))
         if written_as and int(written_as[1]) > int(FORMAT.partition(".")[0]):
             _log.warning("session store: a session has format %s, this release knows %s", written_as[0], FORMAT)
+            self.observer.failed("newer_format")
             raise SessionStoreError
         if not written_as or not fields.get("m:expires", "").isdecimal():
             raise ValueError("not a session of this format")
@@ -77,29 +90,32 @@ class RedisStore:
         if replaces and self._is_cluster and slot_of(replaces) != slot_of(session_id):
             # No script spans two slots, so this login takes two calls. Who is cut off between them has to log in
             # again; the other way round, the old id would outlive a login.
-            self.delete(replaces)
+            self.observer.ended("replaced", self.delete(replaces))
             replaces = None
         keys = [self._key(each) for each in (session_id, replaces) if each]
         owner = [part for name, text in login._asdict().items() for part in ("m:" + name, text)] if login else []
         handle = login.handle if login else ""
         arguments = [self._idle, self._lifetime, FORMAT, self._per_user, handle, *owner, *_pairs(texts)]
-        return self._ask(self._create, keys, arguments)
+        created, replaced, capped = self._ask("create", self._create, keys, arguments)
+        self.observer.ended("replaced", replaced)
+        self.observer.ended("cap", capped)
+        return created
 
     def update(
         self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
     ) -> bool:
         keys = [self._key(each) for each in (session_id, previous) if each]
         names = [_VALUE + key for key in deleted]
-        return self._ask(self._update, keys, [self._idle, len(names), *names, *_pairs(texts)]) == 1
+        return self._ask("update", self._update, keys, [self._idle, len(names), *names, *_pairs(texts)]) == 1
 
     def increment(self, session_id: str, key: str, by: int) -> int | None:
-        return self._ask(self._increment, [self._key(session_id)], [self._idle, _VALUE + key, by])
+        return self._ask("increment", self._increment, [self._key(session_id)], [self._idle, _VALUE + key, by])
 
-    def delete(self, session_id: str, handle: str | None = None) -> None:
-        self._ask(self._delete, [self._key(session_id)], [handle or ""])
+    def delete(self, session_id: str, handle: str | None = None) -> bool:
+        return self._ask("delete", self._delete, [self._key(session_id)], [handle or ""]) > 0
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
-        rows = self._ask(self._list, [self._index(index_name(user))])
+        rows = self._ask("list", self._list, [self._index(index_name(user))])
         texts = ([(part or b"").decode(errors="replace") for part in row] for row in rows)
         return [
             SessionInfo(handle, as_moment(int(created)), as_moment(int(seen)), *rest)
@@ -111,14 +127,14 @@ class RedisStore:
         name = handle[:INDEX_CHARACTERS]
         if not is_handle(handle) or user is not None and name != index_name(user):
             return False
-        return self._ask(self._end_user, [self._index(name)], ["only", handle]) > 0
+        return self._ask("end_user", self._end_user, [self._index(name)], ["only", handle]) > 0
 
     def end_sessions(self, user: str, but: str | None = None) -> int:
-        return self._ask(self._end_user, [self._index(index_name(user))], ["but", but or ""])
+        return self._ask("end_user", self._end_user, [self._index(index_name(user))], ["but", but or ""])
 
     def end_everything(self) -> int:
         # the indexes stay: a login that happens meanwhile must be in one, and what is gone is dropped at the next use
-        return sum(self._ask(self._client.delete, *keys) for keys in self._all_keys())
+        return sum(self._ask("end_everything", self._client.delete, *keys) for keys in self._all_keys())
 
     def count(self) -> Counts:
         sessions, users = 0, []
@@ -127,18 +143,18 @@ class RedisStore:
             with self._client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hget(key, "m:user")
-                replies = self._ask(pipeline.execute, False)  # False: a foreign value is no reason to stop
+                replies = self._ask("count", pipeline.execute, False)  # False: a foreign value is no reason to stop
             users += [each for each in replies if isinstance(each, bytes)]
         return Counts(sessions, len(users), len(set(users)))
 
     def ping(self) -> None:
-        self._ask(self._client.ping)
+        self._ask("ping", self._client.ping)
 
     def _all_keys(self) -> Iterator[list[bytes]]:
         """The keys of all sessions, in batches. SCAN may give one twice."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "session:*"
         scan = self._client.scan_iter(match=pattern, count=_BATCH)
-        while keys := self._ask(list, islice(scan, _BATCH)):
+        while keys := self._ask("scan", list, islice(scan, _BATCH)):
             yield keys
 
     def _key(self, session_id: str) -> str:
@@ -152,9 +168,11 @@ class RedisStore:
         folder = files(__package__)
         return self._client.register_script((folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text())
 
-    def _ask(self, command, *arguments):
+    def _ask(self, step: str, command, *arguments):
         if not self._breaker.admits():
+            self.observer.refused()
             raise SessionStoreError
+        began = time.perf_counter()
         try:
             reply = command(*arguments)
         except ResponseError as error:
@@ -164,10 +182,14 @@ class RedisStore:
                 raise ValueError("not a hash") from error
             if "hash value is not an integer" in str(error):
                 raise TypeError("can't increment a value that isn't an integer") from error
+            self.observer.failed("error_reply")
             raise _store_error(error) from error
         except (RedisError, RedisClusterException) as error:
             self._breaker.failed()
+            self.observer.failed("timeout" if isinstance(error, TimeoutError) else "connection")
             raise _store_error(error) from error
+        finally:
+            self.observer.took(step, time.perf_counter() - began)
         self._breaker.succeeded()
         return reply
 

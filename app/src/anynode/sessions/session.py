@@ -29,6 +29,7 @@ class Session(SessionMixin):
         self._brought = session_id
         self._id = session_id  # None: the store has no such session
         self._loaded = session_id is None
+        self._found = False if session_id is None else None  # None: not asked yet, or in vain
         self._values: dict[str, Any] = {}
         self._stored: dict[str, str] = {}  # the JSON texts that the store has: what differs at the end was changed
         self._created: int | None = None
@@ -115,21 +116,31 @@ class Session(SessionMixin):
             self.end()
             return True
         with self._asking():
-            return self._store.end_session(handle, user)
+            ended = self._store.end_session(handle, user)
+        self._store.observer.ended("user", ended)
+        return ended
 
     def end_others(self) -> int:
         """End all other sessions of this session's user now, on all nodes. Returns how many."""
         user = self._saved_user()
+        if user is None:
+            return 0
         with self._asking():
-            return self._store.end_sessions(user, but=self._handle) if user is not None else 0
+            ended = self._store.end_sessions(user, but=self._handle)
+        self._store.observer.ended("others", ended)
+        return ended
 
-    def end_all(self) -> int:
-        """End all sessions of this session's user now, on all nodes, this one too. Returns how many."""
+    def end_all(self, cause: str = "all") -> int:
+        """End all sessions of this session's user now, on all nodes, this one too. Returns how many.
+
+        cause: what counters call it; one of a few words, nothing that tells who.
+        """
         user = self._saved_user()
         if user is None:
             return 0
         with self._asking():
             ended = self._store.end_sessions(user)
+        self._store.observer.ended(cause, ended)
         self._forget()
         return ended
 
@@ -148,7 +159,12 @@ class Session(SessionMixin):
         """Delete the session now, on all nodes; a request in flight elsewhere can't bring it back."""
         if self._id is not None:
             with self._asking():
-                self._store.delete(self._id, self._handle)
+                ended = self._store.delete(self._id, self._handle)
+            self._store.observer.ended("logout", ended)
+            if not self._loaded:
+                self._found = ended
+                if not ended:
+                    self._store.observer.unknown()
         self._forget()
 
     def increment(self, key: str, by: int = 1) -> int:
@@ -195,6 +211,11 @@ class Session(SessionMixin):
         return bool(self._values.get("_permanent"))
 
     @property
+    def found(self) -> bool | None:
+        """Whether the request came with a session; None if the store couldn't be asked, or wasn't yet."""
+        return self._found
+
+    @property
     def new_id(self) -> str | None:
         """The id that the visitor must be told, because another was brought, or none."""
         return self._id if self._id != self._brought else None
@@ -229,12 +250,15 @@ class Session(SessionMixin):
     def _read(self) -> None:
         try:
             record = self._store.read(self._id)
+            if record is None:
+                self._store.observer.unknown()
             texts = record.texts if record else {}
             values = {key: loads(text) for key, text in texts.items()}
         except (ValueError, RecursionError) as error:
             _log.warning("dropped an unreadable session, sha256 %s: %s", digest(self._id), type(error).__name__)
-            self._store.delete(self._id)
+            self._store.observer.ended("unreadable", self._store.delete(self._id))
             record = None
+        self._found = record is not None
         if record is None:
             self._id = None
         else:
@@ -258,6 +282,8 @@ class Session(SessionMixin):
                 fresh, previous = self._id, None
             if (changed or deleted or previous) and not self._store.update(fresh, changed, deleted, previous):
                 self._gone()
+            if previous:
+                self._store.observer.rotated()
             self._id = fresh
         self._stored = texts
         self._login = None
@@ -268,6 +294,8 @@ class Session(SessionMixin):
         fresh = make_id(beside=index_name(login.user) if login else self._id)
         self._created = self._store.create(fresh, texts, self._id, login)
         self._id = fresh
+        if login:
+            self._store.observer.logged_in()
         self._user, self._handle = (login.user, login.handle) if login else (None, None)
 
     def _is_changed(self, key: str) -> bool:
@@ -275,6 +303,7 @@ class Session(SessionMixin):
         return text != self._stored.get(key)
 
     def _gone(self) -> None:
+        self._store.observer.conflicted()
         self._forget()
         self._ended = False  # the cookie stays: another request may have just set it to a newer id
         raise SessionEnded

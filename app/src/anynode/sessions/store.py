@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
+from .observer import Observer
+
 
 class Record(NamedTuple):
     """A session as the store has it."""
@@ -49,6 +51,8 @@ class Store(Protocol):
     Each method is one atomic step and raises SessionStoreError when the store can't do it.
     """
 
+    observer: Observer  # is told what the store does, and what is done with its sessions
+
     def read(self, session_id: str) -> Record | None:
         """The session, or None. Keeps it from idling out. ValueError if what is there isn't one."""
 
@@ -74,8 +78,8 @@ class Store(Protocol):
         Raises TypeError if the field holds something else.
         """
 
-    def delete(self, session_id: str, handle: str | None = None) -> None:
-        """End a session; no matter if it is gone already. With its handle, also if it has another id by now."""
+    def delete(self, session_id: str, handle: str | None = None) -> bool:
+        """End a session, with its handle also if it has another id by now. Whether there was one."""
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         """The user's sessions, the oldest first."""
