@@ -1,5 +1,6 @@
 """What an operator relies on: bad settings never land, one id leads through the logs, old releases go."""
 
+import errno
 import json
 
 import pytest
@@ -53,6 +54,20 @@ def test_one_id_leads_from_the_answer_to_the_logs(cluster):
     assert float(line["response_time"]) >= 0
     assert line["client"] not in cluster.address.values()
     assert request_id in cluster.run(node, "journalctl -u anynode.service -o cat")
+
+
+def test_a_nodes_counters_begin_anew_with_it_and_are_for_the_node_alone(cluster):
+    """Its processes are summed up, on a port that is refused from the balancer and the other nodes."""
+    scrape = "import urllib.request as url; print(url.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
+    for host in cluster.apps:
+        cluster.run(host, "systemctl restart anynode.service")
+        for _ in range(3):
+            assert cluster.visitor().get(host, "/").status_code == 200
+        assert 'anynode_sessions_requests_total{session="none"} 3.0' in cluster.run(host, f'python3 -c "{scrape}"')
+        assert cluster.visitor().get(host, "/metrics").status_code == 404
+        connect = f"import socket; print(socket.socket().connect_ex(('{cluster.address[host]}', 9464)))"
+        for other in {cluster.balancer, *cluster.apps} - {host}:
+            assert cluster.run(other, f'python3 -c "{connect}"') == str(errno.ECONNREFUSED)
 
 
 def test_old_releases_are_pruned_and_the_current_one_never_is(cluster):

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from werkzeug.security import generate_password_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +52,46 @@ def ansible_playbook(*arguments, **environment):
         text=True,
         timeout=120,
         check=False,
+    )
+
+
+@dataclass
+class Cluster:
+    """What Ansible made of an inventory."""
+
+    files: Path
+    addresses: dict
+    secrets: dict
+
+    @property
+    def apps(self):
+        return [address for host, address in self.addresses.items() if host.startswith("app")]
+
+    def text(self, name):
+        return (self.files / name).read_text()
+
+    def env(self, name):
+        """The settings of a file of environment variables, unquoted."""
+        lines = [line for line in self.text(name).splitlines() if line and not line.startswith("#")]
+        return {key: value.strip("'") for key, value in (line.split("=", 1) for line in lines)}
+
+
+def render(folder, apps, network="192.0.2.{}", **variables):
+    """Let Ansible write the files of a cluster into a directory."""
+    rendered = folder / "rendered"
+    for name in ("app1", f"app{apps}"):
+        (rendered / name).mkdir(parents=True, exist_ok=True)
+    # A port that anybody may bind, for `nginx -t`; and a person beside the demo account.
+    users = {"ada": generate_password_hash("correct horse", method="pbkdf2:sha256:1000")}
+    content = inventory(apps, network, nginx_port=18088, app_users=users, **variables)
+    hosts = write_inventory(folder, content)
+    done = ansible_playbook("-i", hosts, "tests/render/render.yml", "-e", f"rendered={rendered}")
+    assert done.returncode == 0, done.stdout
+    tiers = content["all"]["children"].values()
+    return Cluster(
+        files=rendered,
+        addresses={host: options["ansible_host"] for tier in tiers for host, options in tier["hosts"].items()},
+        secrets={path.name: path.read_text().strip() for path in (hosts.parent / ".secrets").iterdir()},
     )
 
 

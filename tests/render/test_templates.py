@@ -6,14 +6,12 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from render.helpers import ROOT, ansible_playbook, inventory, write_inventory
+from render.helpers import ROOT, render
 from unit.helpers import ACL_COMMANDS
-from werkzeug.security import check_password_hash, generate_password_hash
+from werkzeug.security import check_password_hash
 
 CONFIG_TEST = ROOT / "roles" / "redis" / "files" / "redis-config-test"
 # By name: number of app nodes, and how addresses look.
@@ -23,46 +21,6 @@ CLUSTERS = {
     "20 nodes": (20, "192.0.2.{}"),
     "IPv6": (2, "2001:db8::{}"),
 }
-
-
-@dataclass
-class Cluster:
-    """What Ansible made of an inventory."""
-
-    files: Path
-    addresses: dict
-    secrets: dict
-
-    @property
-    def apps(self):
-        return [address for host, address in self.addresses.items() if host.startswith("app")]
-
-    def text(self, name):
-        return (self.files / name).read_text()
-
-    def env(self, name):
-        """The settings of a file of environment variables, unquoted."""
-        lines = [line for line in self.text(name).splitlines() if line and not line.startswith("#")]
-        return {key: value.strip("'") for key, value in (line.split("=", 1) for line in lines)}
-
-
-def render(folder, apps, network):
-    """Let Ansible write the files of a cluster into a directory."""
-    rendered = folder / "rendered"
-    for name in ("app1", f"app{apps}"):
-        (rendered / name).mkdir(parents=True, exist_ok=True)
-    # A port that anybody may bind, for `nginx -t`; and a person beside the demo account.
-    users = {"ada": generate_password_hash("correct horse", method="pbkdf2:sha256:1000")}
-    content = inventory(apps, network, nginx_port=18088, app_users=users)
-    hosts = write_inventory(folder, content)
-    done = ansible_playbook("-i", hosts, "tests/render/render.yml", "-e", f"rendered={rendered}")
-    assert done.returncode == 0, done.stdout
-    tiers = content["all"]["children"].values()
-    return Cluster(
-        files=rendered,
-        addresses={host: options["ansible_host"] for tier in tiers for host, options in tier["hosts"].items()},
-        secrets={path.name: path.read_text().strip() for path in (hosts.parent / ".secrets").iterdir()},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +132,8 @@ def test_the_socket_listens_at_the_nodes_own_address(cluster):
 
 def test_gunicorn_outlasts_nginx_and_believes_nobody(cluster):
     tree = ast.parse(cluster.text("app1/gunicorn.conf.py"))
-    settings = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
+    plain = [node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id.islower()]
+    settings = {node.targets[0].id: ast.literal_eval(node.value) for node in plain}
     assert settings["forwarded_allow_ips"] == ""
     kept = int(re.search(r"keepalive_timeout (\d+)s;", cluster.text("nginx.conf"))[1])
     assert settings["keepalive"] > kept

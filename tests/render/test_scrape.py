@@ -1,0 +1,240 @@
+"""A real gunicorn with the rendered gunicorn.conf.py: what the metrics' port says of all its processes."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+from render.helpers import ROOT, render
+from support.cluster import eventually
+from unit.helpers import RedisServer, environ, free_port
+
+WORKERS = 3
+PACKAGES = f"{ROOT}/app/src"
+
+
+class Node:
+    """Gunicorn as the unit starts it, but for the sandbox."""
+
+    def __init__(self, config, metrics_port, folder, redis_port=1, app="anynode:create_app()", packages=PACKAGES):
+        self.counts = folder / "counts"
+        self.counts.mkdir()
+        self.metrics_port = metrics_port
+        self.port = free_port()
+        self._log = folder / "log"
+        self.settings = environ(redis_port, PROMETHEUS_MULTIPROC_DIR=str(self.counts), PYTHONPATH=packages)
+        command = [sys.executable, "-m", "gunicorn", "--config", config, "--bind", f"127.0.0.1:{self.port}", app]
+        with self._log.open("w") as log:
+            self.master = subprocess.Popen(command, env=self.settings, cwd=folder, stdout=log, stderr=log)
+
+    def stop(self):
+        """As systemd does: the master gets SIGTERM, what is left SIGKILL."""
+        self.master.terminate()
+        self.master.wait(30)
+
+    def log(self):
+        return self._log.read_text()
+
+    def workers(self):
+        """The process ids of the workers that live."""
+        listed = Path(f"/proc/{self.master.pid}/task/{self.master.pid}/children")
+        return set(map(int, listed.read_text().split()))
+
+    def wait(self):
+        """Until every worker has loaded the app; its counters are made then."""
+        assert eventually(lambda: self.files() >= WORKERS and len(self.workers()) == WORKERS), self.log()
+        return self
+
+    def files(self):
+        return len(list(self.counts.glob("counter_*.db")))
+
+    def get(self, path, **headers):
+        return requests.get(
+            f"http://127.0.0.1:{self.port}{path}", headers=headers | {"Connection": "close"}, timeout=10
+        )
+
+    def ask_each(self, path, times):
+        """The same number of requests to each worker, while the others stand still."""
+        workers = self.workers()
+        for worker in workers:
+            others = workers - {worker}
+            for other in others:
+                os.kill(other, signal.SIGSTOP)
+            assert eventually(lambda others=others: all(is_stopped(each) for each in others))
+            try:
+                for _ in range(times):
+                    assert self.get(path).status_code == 200
+            finally:
+                for other in others:
+                    os.kill(other, signal.SIGCONT)
+
+    def scrape(self):
+        """All samples by name and labels, as a monitoring system reads them."""
+        text = requests.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10).text
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def visits(self):
+        """How many requests without a session the node has seen."""
+        return self.scrape()["anynode_sessions_requests_total", "none"]
+
+
+def open_files(pid):
+    return [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
+
+
+def is_stopped(pid):
+    return re.search(r"^State:\s+T", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """What the role writes for a node whose metrics have a port that is free here."""
+    return render(tmp_path_factory.mktemp("rendered"), 1, app_workers=WORKERS, app_metrics_port=free_port())
+
+
+@pytest.fixture
+def start(rendered, tmp_path):
+    """Starts a node, and stops it in the end."""
+    nodes = []
+    port = int(re.search(r"^METRICS_PORT = (\d+)$", rendered.text("app1/gunicorn.conf.py"), re.MULTILINE)[1])
+
+    def start_node(**options):
+        nodes.append(Node(rendered.files / "app1" / "gunicorn.conf.py", port, tmp_path, **options))
+        return nodes[-1]
+
+    start_node.metrics_port = port
+    yield start_node
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+def node(start):
+    return start().wait()
+
+
+def test_a_scrape_adds_up_what_all_workers_counted(node):
+    assert node.visits() == 0
+    node.ask_each("/", 5)
+    assert node.visits() == 5 * WORKERS
+
+
+def test_a_worker_that_dies_takes_no_count_with_it_and_leaves_no_file_behind(node):
+    node.ask_each("/", 2)
+    for _ in range(2):
+        workers = node.workers()
+        os.kill(min(workers), signal.SIGKILL)
+        assert eventually(lambda workers=workers: len(node.workers() | workers) == WORKERS + 1)
+        assert eventually(lambda: len(node.workers()) == WORKERS)
+    assert node.visits() == 2 * WORKERS
+    assert eventually(lambda: node.log().count("Booting worker") == WORKERS + 2)
+    node.ask_each("/", 3)
+    assert node.visits() == 5 * WORKERS
+    assert node.files() == WORKERS
+
+
+def test_workers_that_replace_others_while_those_still_serve_count_beside_them(node):
+    node.ask_each("/", 2)
+    before = node.workers()
+    node.master.send_signal(signal.SIGHUP)
+    assert eventually(lambda: len(node.workers()) == WORKERS and not node.workers() & before, 30)
+    assert node.visits() == 2 * WORKERS
+    node.ask_each("/", 2)
+    assert node.visits() == 4 * WORKERS
+    assert node.files() == 2 * WORKERS
+
+
+def test_counts_of_the_store_come_from_a_real_one(start, tmp_path):
+    (tmp_path / "redis").mkdir()
+    redis = RedisServer(tmp_path / "redis").start()
+    try:
+        node = start(redis_port=redis.port).wait()
+        account = {"username": "ada", "password": "correct horse"}
+        login = requests.post(f"http://127.0.0.1:{node.port}/api/login", json=account, timeout=10)
+        cookie = f"session={login.cookies['session']}"
+        for _ in range(4):
+            assert node.get("/api/session", Cookie=cookie).status_code == 200
+        seen = node.scrape()
+        assert seen["anynode_sessions_logins_total",] == 1
+        assert seen["anynode_sessions_requests_total", "found"] == 4
+        assert seen["anynode_sessions_store_seconds_count", "read"] == 4
+        assert seen["anynode_sessions_store_seconds_bucket", "+Inf", "read"] == 4
+        command = [sys.executable, "-m", "flask", "--app", "anynode", "sessions", "end-user", "ada"]
+        subprocess.run(command, env=node.settings, check=True)
+        assert node.scrape()["anynode_sessions_ended_total", "admin"] == 1
+        assert not any(login.cookies["session"] in label for labels in seen for label in labels)
+    finally:
+        redis.kill()
+
+
+def test_the_port_of_the_app_does_not_answer_scrapes(node):
+    assert node.get("/metrics").status_code == 404
+
+
+def test_only_the_master_listens_for_scrapes(node):
+    """A worker that outlived the master would else take in scrapes that nobody answers."""
+    listening = rf":{node.metrics_port:04X} \S+ 0A " + r"(?:\S+ +){5}(\d+)"
+    (inode,) = re.findall(listening, Path("/proc/net/tcp").read_text())
+    having = {pid for pid in {node.master.pid, *node.workers()} if f"socket:[{inode}]" in open_files(pid)}
+    assert having == {node.master.pid}
+
+
+def test_a_visitor_who_says_nothing_keeps_nobody_from_the_scrape(node):
+    with socket.create_connection(("127.0.0.1", node.metrics_port)):
+        assert node.visits() == 0
+
+
+def test_a_port_that_is_taken_is_said_and_taken_over_once_it_is_free(start):
+    with socket.create_server(("127.0.0.1", start.metrics_port)):
+        node = start().wait()
+        assert node.get("/").status_code == 200
+        assert eventually(lambda: "Address already in use" in node.log())
+    assert eventually(lambda: "metrics: answered at" in node.log(), 20)
+    assert node.visits() == 1
+
+
+def test_an_app_without_prometheus_client_is_served(start, tmp_path):
+    (tmp_path / "prometheus_client.py").write_text("raise ImportError\n")
+    (tmp_path / "shop.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'shop']\n")
+    node = start(app="shop:app", packages=str(tmp_path))
+    assert eventually(lambda: node.log().count("Booting worker") == WORKERS), node.log()
+    assert node.get("/").text == "shop"
+    assert node.log().count("metrics: none, the app has no prometheus-client") == 1
+    with pytest.raises(requests.ConnectionError):
+        node.scrape()
+
+
+@pytest.mark.parametrize(("address", "words"), [("::1", ""), ("localhost", "does not appear to be an IPv4 or IPv6")])
+def test_only_an_ip_address_gets_past_the_check_before_a_restart(rendered, tmp_path, address, words):
+    """The check runs beside the app that serves, without its directory of counts."""
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(rendered.text("app1/gunicorn.conf.py").replace('"127.0.0.1"', f'"{address}"'))
+    command = [sys.executable, "-m", "gunicorn", "--check-config", "--config", config, "anynode:create_app()"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environ(PYTHONPATH=PACKAGES), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode != 0) == bool(words), done.stderr
+    assert words in done.stderr
+
+
+def test_the_unit_empties_the_directory_of_counts_at_each_start(rendered):
+    lines = rendered.text("app1/anynode.service").splitlines()
+    assert "RuntimeDirectory=anynode" in lines
+    assert "Environment=PROMETHEUS_MULTIPROC_DIR=%t/anynode" in lines
+    assert not [line for line in lines if line.startswith("RuntimeDirectoryPreserve")]
+
+
+def test_port_0_switches_metrics_off(tmp_path):
+    cluster = render(tmp_path, 1, app_metrics_port=0)
+    assert "prometheus" not in cluster.text("app1/gunicorn.conf.py").lower()
+    assert "PROMETHEUS" not in cluster.text("app1/anynode.service")
