@@ -16,7 +16,7 @@ export ANSIBLE_STRATEGY := $(STRATEGY)
 PLAYBOOK = ansible-playbook -i $(INVENTORY)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/controller engine ## make the local machines, deploy, prove that a login is shared
 	$(PLAYBOOK) site.yml $(ARGS)
@@ -47,6 +47,9 @@ unit: .venv/tests test-tools ## the tests that need no machine
 molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
 	molecule test --no-command-borders -s $(SCENARIO)
 
+bench-sessions: .venv/bench/ready test-tools ## what sessions cost, beside other session layers (3 minutes)
+	@scripts/bench-sessions
+
 engine: ## install and start the container engine if none answers
 	@scripts/engine
 
@@ -65,4 +68,8 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up venv check password hash down test lint unit molecule engine test-tools lock
+.venv/bench/ready: app/requirements.lock bench/sessions/requirements.txt
+	@VENV=.venv/bench scripts/venv app/requirements.lock bench/sessions/requirements.txt
+	@touch $@
+
+.PHONY: help up venv check password hash down test lint unit molecule bench-sessions engine test-tools lock
