@@ -48,6 +48,10 @@ def make_app(store):
     def untouched():
         return "untouched"
 
+    @app.get("/headers")
+    def headers():
+        return str(flask.session.get("a")), {"Vary": "Accept", "Cache-Control": "max-age=60"}
+
     @app.get("/flash")
     def flash():
         if not flask.get_flashed_messages():
@@ -108,6 +112,12 @@ def test_what_a_session_shaped_is_not_cached(client):
     response = client.get("/untouched")
     assert "Cache-Control" not in response.headers
     assert "Vary" not in response.headers
+
+
+def test_what_a_view_says_to_caches_is_kept(client):
+    response = client.get("/headers")
+    assert response.headers["Vary"] == "Accept, Cookie"
+    assert response.headers["Cache-Control"] == "max-age=60, no-store"
 
 
 def test_an_untouched_session_costs_nothing(client, redis):

@@ -32,8 +32,7 @@ class SharedSessionInterface(SessionInterface):
             # Flask asks only the handlers for 500 about an error from here, so ask the right one
             _replace(response, app.make_response(app.handle_user_exception(error)))
         if session.accessed:
-            response.vary.add("Cookie")
-            response.cache_control.no_store = True
+            _keep_private(response)
             # not before: Flask comes here a second time if save() found what it can't write
             self.store.observer.used(session.found)
         self._tell_visitor(app, session, response)
@@ -55,6 +54,19 @@ class SharedSessionInterface(SessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
+
+
+def _keep_private(response: Response) -> None:
+    """Tell caches that the answer is for this visitor alone."""
+    # Flask's properties parse and write the whole header, and it is seldom there
+    if response.headers.getlist("Vary"):
+        response.vary.add("Cookie")
+    else:
+        response.headers["Vary"] = "Cookie"
+    if response.headers.getlist("Cache-Control"):
+        response.cache_control.no_store = True
+    else:
+        response.headers["Cache-Control"] = "no-store"
 
 
 def _replace(response: Response, other: Response) -> None:

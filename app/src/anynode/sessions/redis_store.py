@@ -1,16 +1,19 @@
 """Sessions in Redis 7.0 or later: one hash per session, one script per step."""
 
+import hashlib
 import logging
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from itertools import islice
 
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisClusterException, RedisError, ResponseError, TimeoutError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError, TimeoutError
 
 from .breaker import Breaker
+from .connections import Connections
 from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
 from .observer import Observer
@@ -61,6 +64,7 @@ class RedisStore:
         self.observer = observer or Observer()
         self._breaker = Breaker()
         self._is_cluster = isinstance(client, RedisCluster)
+        self._execute = client.execute_command if self._is_cluster else Connections(client.connection_pool).execute
         self._read = self._script("read")
         self._create = self._script("create")
         self._update = self._script("update")
@@ -166,7 +170,16 @@ class RedisStore:
 
     def _script(self, name: str):
         folder = files(__package__)
-        return self._client.register_script((folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text())
+        text = (folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text()
+        return partial(self._run, text, hashlib.sha1(text.encode()).hexdigest())
+
+    def _run(self, text: str, sha: str, keys: list[str], arguments: Sequence[str | int] = ()):
+        command = ("EVALSHA", sha, len(keys), *keys, *arguments)
+        try:
+            return self._execute(*command)
+        except NoScriptError:  # a Redis that began anew
+            self._client.script_load(text)
+            return self._execute(*command)
 
     def _ask(self, step: str, command, *arguments):
         if not self._breaker.admits():

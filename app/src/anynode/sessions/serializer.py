@@ -11,14 +11,14 @@ def dumps(key: str, value: Any) -> str:
     """
     _refuse_what_json_cannot_hold(key, value)
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return _encode(value)
     except ValueError as error:  # NaN and infinities
         raise TypeError(f"session[{key!r}] holds a float that JSON can't hold: {error}") from error
 
 
 def loads(text: str) -> Any:
     """The value of a JSON text. Raises ValueError or RecursionError if it isn't one that `dumps` made."""
-    return json.loads(text, parse_constant=_refuse_constant)
+    return _decode(text)
 
 
 def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
@@ -45,3 +45,8 @@ def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+# made once: json.dumps() and json.loads() would make these for every value
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

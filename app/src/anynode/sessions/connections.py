@@ -1,0 +1,72 @@
+"""Sends commands over a redis-py client's connections, with few layers in between."""
+
+from os import getpid
+from time import monotonic
+from typing import Any
+
+from redis import ConnectionPool
+from redis.connection import ConnectionInterface
+from redis.exceptions import RedisError, ResponseError
+
+# A Redis that has closed a connection is not back so soon, so it doesn't matter who finds that out.
+_FRESH_SECONDS = 0.1
+
+
+class Connections:
+    """Keeps a few connections of a client's pool at hand, in a plain list.
+
+    redis-py's pool, retries and telemetry take as much CPU time for each command as sending it and reading the answer.
+    """
+
+    def __init__(self, pool: ConnectionPool):
+        self._pool = pool
+        self._most = pool.max_connections // 4  # the rest is for whoever else uses the client
+        self._at_hand: list[
+            tuple[ConnectionInterface, float]
+        ] = []  # append() and pop() are atomic, so it needs no lock
+        self._process = getpid()
+
+    def execute(self, *command: str | int) -> Any:
+        """What Redis answers. Raises RedisError, and never sends a command twice."""
+        connection = self._take()
+        try:
+            connection.send_command(*command)
+            reply = connection.read_response()
+        except ResponseError:
+            self._put_back(connection)
+            raise
+        except BaseException:
+            self._drop(connection)  # the answer may still come, and must not become that of another command
+            raise
+        self._put_back(connection)
+        return reply
+
+    def _take(self) -> ConnectionInterface:
+        if self._process != getpid():  # forked: what is at hand is the parent's
+            self.__init__(self._pool)
+        while True:
+            try:
+                connection, since = self._at_hand.pop()
+            except IndexError:
+                return self._pool.get_connection()
+            if connection.is_connected and (monotonic() - since < _FRESH_SECONDS or _is_open(connection)):
+                return connection
+            self._drop(connection)
+
+    def _put_back(self, connection: ConnectionInterface) -> None:
+        if len(self._at_hand) < self._most and not connection.should_reconnect():
+            self._at_hand.append((connection, monotonic()))
+        else:
+            self._pool.release(connection)
+
+    def _drop(self, connection: ConnectionInterface) -> None:
+        connection.disconnect()
+        self._pool.release(connection)
+
+
+def _is_open(connection: ConnectionInterface) -> bool:
+    """Whether it is open, and nothing came that nobody asked for."""
+    try:
+        return not connection.can_read()
+    except (RedisError, OSError):
+        return False
