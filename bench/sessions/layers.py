@@ -2,7 +2,10 @@
 
 import os
 
+from anynode.redis_client import make_client
+from anynode.sessions import RedisStore, SharedSessionInterface
 from flask import Flask, abort, session
+from flask_session import Session
 from redis import Redis
 
 USER = "ada"
@@ -13,18 +16,18 @@ def _none(app):
     return {}
 
 
-def _anynode(app):
-    from anynode.redis_client import make_client
-    from anynode.sessions import RedisStore, SharedSessionInterface
+def _one_get(app):
+    client = _client()
+    app.before_request(lambda: client.get("nothing"))
+    return {}
 
-    client = make_client(host="127.0.0.1", username="default", **_redis())
-    app.session_interface = SharedSessionInterface(RedisStore(client, prefix="anynode:", idle=1800, lifetime=28800))
+
+def _anynode(app):
+    app.session_interface = SharedSessionInterface(RedisStore(_client(), prefix="anynode:", idle=1800, lifetime=28800))
     return session
 
 
 def _flask_session(app):
-    from flask_session import Session
-
     app.config.update(SESSION_TYPE="redis", SESSION_REDIS=Redis(**_redis()))
     Session(app)
     return session
@@ -36,7 +39,13 @@ def _signed_cookie(app):
 
 
 # Each gives an app its sessions, and returns where the routes find their values.
-LAYERS = {"none": _none, "anynode": _anynode, "flask_session": _flask_session, "signed_cookie": _signed_cookie}
+LAYERS = {
+    "none": _none,
+    "one_get": _one_get,
+    "anynode": _anynode,
+    "flask_session": _flask_session,
+    "signed_cookie": _signed_cookie,
+}
 
 
 def create_app(layer: str) -> Flask:
@@ -65,6 +74,11 @@ def create_app(layer: str) -> Flask:
         return {"user": user() or abort(401), "counter": values["counter"]}
 
     return app
+
+
+def _client() -> Redis:
+    """As the app makes it."""
+    return make_client(host="127.0.0.1", username="default", **_redis())
 
 
 def _redis() -> dict:

@@ -18,9 +18,10 @@ from statistics import median, quantiles
 from layers import LAYERS
 from services import METHODS, Services
 
-ROUNDS = int(os.environ.get("ROUNDS", "16"))
+ROUNDS = int(os.environ.get("ROUNDS", "14"))
 NAMES = {
     "none": "none",
+    "one_get": "none, but one `GET` by redis-py",
     "anynode": "Anynode",
     "flask_session": "Flask-Session, its defaults",
     "signed_cookie": "Flask's signed cookie",
@@ -39,8 +40,8 @@ def main() -> None:
             cells = [(layer, route) for route in METHODS for layer in random.sample([*LAYERS], len(LAYERS))]
             rounds.append({cell: services.measure(*cell) for cell in cells})
         del rounds[0]  # warmed up
-    print(f"{machine()}. Load average before: {load_before:.1f}.")
-    print(f"Median and, in brackets, interquartile range of {ROUNDS} rounds; ratios are of one round's requests/s.")
+    print(f"{machine()}. Load average: {load_before:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
+    print(f"Medians of {ROUNDS} rounds, and their interquartile ranges; a ratio is that of requests/s in one round.")
     for route in METHODS:
         print(f"\n{table(route, rounds)}")
 
@@ -68,16 +69,16 @@ def spread(values: list[float], digits: int = 0) -> str:
 
 
 def machine() -> str:
-    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":unknown")
-    system = platform.freedesktop_os_release()["PRETTY_NAME"]
-    redis, nginx = (
-        subprocess.run(command, capture_output=True, text=True, check=True)
-        for command in (["redis-server", "--version"], ["/usr/sbin/nginx", "-v"])
-    )
-    programs = [f"Python {platform.python_version()}", f"Redis {redis.stdout.split()[2].removeprefix('v=')}"]
-    programs += [nginx.stderr.split(":")[1].strip().replace("/", " ")]
+    cpu = Path("/proc/cpuinfo").read_text()
+    model = next((line.partition(":")[2] for line in cpu.splitlines() if line.startswith("model name")), "unknown CPU")
+    kind = "virtual machine" if "hypervisor" in cpu else "machine"
+    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
+    nginx = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True).stderr
+    programs = [f"Python {platform.python_version()}", f"Redis {redis.split()[2].removeprefix('v=')}"]
+    programs += [nginx.split()[-1].replace("/", " ")]
     programs += [f"{name} {version(name)}" for name in ("gunicorn", "flask", "redis", "hiredis", "flask-session")]
-    return f"{date.today()}, {os.cpu_count()} cores, {model.partition(':')[2].strip()}, {system}, {', '.join(programs)}"
+    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    return f"{date.today()}, {kind}, {os.cpu_count()} cores ({model.strip()}), {system}, {', '.join(programs)}"
 
 
 if __name__ == "__main__":
