@@ -152,7 +152,7 @@ class RedisStore:
         return Counts(sessions, len(users), len(set(users)))
 
     def ping(self) -> None:
-        self._ask("ping", self._client.ping)
+        self._ask("ping", self._execute, "PING")
 
     def _all_keys(self) -> Iterator[list[bytes]]:
         """The keys of all sessions, in batches. SCAN may give one twice."""
