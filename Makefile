@@ -47,7 +47,7 @@ unit: .venv/tests test-tools ## the tests that need no machine
 molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
 	molecule test --no-command-borders -s $(SCENARIO)
 
-bench-sessions: .venv/bench/ready test-tools ## what sessions cost, beside other session layers (3 minutes)
+bench-sessions: .venv/tests test-tools ## what sessions cost, beside other session layers (3 minutes)
 	@scripts/bench-sessions
 
 engine: ## install and start the container engine if none answers
@@ -66,10 +66,6 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 
 .venv/tests: .venv/controller requirements-dev.txt app/requirements.lock
 	@scripts/venv requirements-dev.txt app/requirements.lock
-	@touch $@
-
-.venv/bench/ready: app/requirements.lock bench/sessions/requirements.txt
-	@VENV=.venv/bench scripts/venv app/requirements.lock bench/sessions/requirements.txt
 	@touch $@
 
 .PHONY: help up venv check password hash down test lint unit molecule bench-sessions engine test-tools lock
