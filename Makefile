@@ -38,7 +38,7 @@ down: .venv/controller ## remove all that `make up` made on the engine
 test: ## lint, the tests without machines, then every molecule scenario
 	@scripts/test
 
-lint: .venv/tests test-tools ## yamllint, ansible-lint, ruff, shellcheck, syntax of the playbooks
+lint: .venv/tests test-tools ## yamllint, ansible-lint, ruff, mypy, shellcheck, syntax of the playbooks
 	@scripts/lint
 
 unit: .venv/tests test-tools ## the tests that need no machine

@@ -1,5 +1,7 @@
 """Anynode: a Flask app whose login every node knows."""
 
+from typing import Any
+
 from flask import Flask
 
 from . import api, commands, csrf, errors, health, views
@@ -30,20 +32,20 @@ def create_app(config: Config | None = None) -> Flask:
     app.session_interface = SharedSessionInterface(_make_store(config))
     for part in (csrf, errors, health, api, views, commands):
         part.register(app)
-    app.wsgi_app = TrustedProxy(
-        Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release}), config.trusted_proxies
-    )
+    stamped = Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release})
+    app.wsgi_app = TrustedProxy(stamped, config.trusted_proxies)  # type: ignore[method-assign] # Flask's own advice
     return app
 
 
 def _make_store(config: Config) -> Store:
-    limits = {
+    limits: dict[str, Any] = {
         "idle": config.session_idle_seconds,
         "lifetime": config.session_lifetime_seconds,
         "per_user": config.sessions_per_user,
     }
     if config.session_store == "memory":
         return MemoryStore(**limits)
+    assert config.redis_host and config.redis_password  # Config insists on both, for this store
     client = make_client(
         host=config.redis_host,
         port=config.redis_port,

@@ -1,10 +1,13 @@
 """The JSON interface, /api/*."""
 
 import json
+from typing import Any
 
-from flask import Blueprint, Flask, abort, request, session
+from flask import Blueprint, Flask, abort, request
+from flask.typing import ResponseReturnValue
 
 from .notes import keep_note
+from .sessions import current_session as session
 from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
 _api = Blueprint("api", __name__, url_prefix="/api")
@@ -15,14 +18,14 @@ def register(app: Flask) -> None:
 
 
 @_api.before_request
-def _accept_json_only():
+def _accept_json_only() -> None:
     # forms of other sites can't send this type, browsers ask first
     if request.method not in ("GET", "HEAD", "OPTIONS") and request.mimetype != "application/json":
         abort(415, "Send Content-Type: application/json.")
 
 
 @_api.post("/login")
-def login():
+def login() -> ResponseReturnValue:
     body = _body()
     if not log_in(_text(body, "username"), _text(body, "password")):
         abort(401, "Wrong user name or password.")
@@ -30,20 +33,20 @@ def login():
 
 
 @_api.get("/session")
-def show():
+def show() -> ResponseReturnValue:
     _need_login()
     return describe_session()
 
 
 @_api.post("/counter")
-def count():
+def count() -> ResponseReturnValue:
     _body()
     _need_login()
     return {"counter": session.increment("counter")}
 
 
 @_api.put("/note")
-def note():
+def note() -> ResponseReturnValue:
     text = _text(_body(), "note")
     _need_login()
     keep_note(text)
@@ -51,20 +54,20 @@ def note():
 
 
 @_api.post("/logout")
-def logout():
+def logout() -> ResponseReturnValue:
     _body()
     session.end()
     return {"ok": True}
 
 
 @_api.get("/sessions")
-def list_sessions():
+def list_sessions() -> ResponseReturnValue:
     _need_login()
     return {"sessions": describe_sessions()}
 
 
 @_api.delete("/sessions")
-def end_other_sessions():
+def end_other_sessions() -> ResponseReturnValue:
     password = _text(_body(), "password")
     _need_login()
     if not confirm_password(password):
@@ -77,7 +80,7 @@ def _need_login() -> None:
         abort(401, "Log in first: POST /api/login.")
 
 
-def _body() -> dict:
+def _body() -> dict[str, Any]:
     """The JSON object in the request; none at all counts as an empty one."""
     raw = request.get_data()
     request.stream.read(1)  # get_data cuts a chunked body off at the limit, this raises 413 then
@@ -90,7 +93,7 @@ def _body() -> dict:
     return body
 
 
-def _text(body: dict, name: str) -> str:
+def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     # JSON can spell half of a surrogate pair, which no page and no hash could encode
     if not isinstance(value, str) or not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):

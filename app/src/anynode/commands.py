@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 from flask.cli import AppGroup
 
-from .sessions import SessionStoreError, Store
+from .sessions import SessionStoreError, Store, current_store
 from .users import iso_time
 
 _group = AppGroup("sessions", help="See and end sessions, on all nodes at once.")
@@ -73,7 +73,7 @@ def _report(store: Store, ended: int) -> None:
 @contextmanager
 def _store() -> Iterator[Store]:
     try:
-        yield current_app.session_interface.store
+        yield current_store()
     except SessionStoreError as error:
         raise click.ClickException("The session store can't be reached.") from error
 

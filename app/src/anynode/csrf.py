@@ -46,4 +46,4 @@ def _refuse_other_origins() -> None:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.secret_key, salt="login form")
+    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt="login form")

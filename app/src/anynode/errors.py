@@ -1,7 +1,8 @@
 """Errors as pages for people and as JSON for programs; never a trace."""
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
 
 from .proxy import REQUEST_ID
 

@@ -1,8 +1,9 @@
 """What the balancer and operators ask a node. Neither route touches a session."""
 
-from flask import Blueprint, Flask, current_app
+from flask import Blueprint, Flask, Response, current_app
+from flask.typing import ResponseReturnValue
 
-from .sessions import SessionStoreError
+from .sessions import SessionStoreError, current_store
 from .sessions.errors import RETRY_AFTER_SECONDS
 
 _health = Blueprint("health", __name__)
@@ -13,22 +14,22 @@ def register(app: Flask) -> None:
 
 
 @_health.after_request
-def _forbid_caching(response):
+def _forbid_caching(response: Response) -> Response:
     response.cache_control.no_store = True
     return response
 
 
 @_health.get("/healthz")
-def healthz():
+def healthz() -> ResponseReturnValue:
     """200 while this process answers, whatever Redis does: else one Redis outage would take all nodes out."""
     return _state("ok")
 
 
 @_health.get("/readyz")
-def readyz():
+def readyz() -> ResponseReturnValue:
     """200 when the session store answers too, else 503."""
     try:
-        current_app.session_interface.store.ping()
+        current_store().ping()
     except SessionStoreError:
         return _state("session store unreachable"), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return _state("ok")

@@ -3,7 +3,8 @@
 import ipaddress
 import re
 import uuid
-from collections.abc import Set
+from collections.abc import Iterable, Set
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -17,13 +18,13 @@ class TrustedProxy:
     scheme, host and request id. Anyone else's are removed, and the request gets a new id.
     """
 
-    def __init__(self, app, proxies: Set[str]):
+    def __init__(self, app: WSGIApplication, proxies: Set[str]):
         """proxies: the IP addresses to trust."""
         self._app = app
         self._fixed_app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
         self._proxies = proxies
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         is_trusted = _address(environ.get("REMOTE_ADDR", "")) in self._proxies
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         if not (is_trusted and _ID_SHAPE.fullmatch(request_id)):

@@ -15,7 +15,7 @@ def make_client(*, host: str, port: int, username: str, password: str) -> Redis:
     MAX_CONNECTIONS threads in a process, none waits for a free one.
     """
     return Redis(
-        connection_pool=BlockingConnectionPool(
+        connection_pool=BlockingConnectionPool(  # type: ignore[no-untyped-call] # redis-py has no types there
             host=host,
             port=port,
             username=username,

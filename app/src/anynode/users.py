@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from secrets import token_urlsafe
+from typing import Any
 
-from flask import current_app, request, session
+from flask import current_app, request
 from werkzeug.security import check_password_hash
+
+from .sessions import current_session as session
 
 
 class Users:
@@ -27,7 +30,7 @@ class Users:
 
 def log_in(name: str, password: str) -> bool:
     """Start a session under a new id if the password is right. It is in the store by then."""
-    if not current_app.extensions["users"].knows(name, password):
+    if not _users().knows(name, password):
         return False
     node = current_app.extensions["anynode"].node
     session.clear()
@@ -39,13 +42,14 @@ def log_in(name: str, password: str) -> bool:
 
 def current_user() -> str | None:
     """The name of who is logged in; a user who was removed is not, and is logged out everywhere."""
-    if session.user is not None and session.user not in current_app.extensions["users"]:
+    if session.user is not None and session.user not in _users():
         session.end_all(cause="account_removed")
     return session.user
 
 
-def describe_session() -> dict:
+def describe_session() -> dict[str, Any]:
     """What the visitor may know about the session; needs a login."""
+    assert session.created, "a login has been saved"
     return {
         "user": session.user,
         "node": current_app.extensions["anynode"].node,
@@ -56,7 +60,7 @@ def describe_session() -> dict:
     }
 
 
-def describe_sessions() -> list[dict]:
+def describe_sessions() -> list[dict[str, Any]]:
     """All sessions of who is logged in, the oldest first."""
     return [
         {
@@ -74,10 +78,15 @@ def describe_sessions() -> list[dict]:
 
 def confirm_password(password: str) -> bool:
     """Whether this is the password of who is logged in; if so, the session gets a new id, and a stolen one is dead."""
-    if not current_app.extensions["users"].knows(session.user, password):
+    if session.user is None or not _users().knows(session.user, password):
         return False
     session.rotate()
     return True
+
+
+def _users() -> Users:
+    users: Users = current_app.extensions["users"]
+    return users
 
 
 def iso_time(moment: datetime) -> str:

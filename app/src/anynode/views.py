@@ -1,9 +1,11 @@
 """The pages for people, and the forms on them."""
 
-from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 
 from .csrf import check_form, check_login_form, login_token
 from .notes import MAX_CHARACTERS, keep_note
+from .sessions import current_session as session
 from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
 _pages = Blueprint("pages", __name__)
@@ -15,14 +17,14 @@ def register(app: Flask) -> None:
 
 
 @_pages.get("/")
-def index():
+def index() -> ResponseReturnValue:
     if current_user() is None:
         return render_template("login.html")
     return render_template("session.html", csrf=session["csrf"], max_characters=MAX_CHARACTERS, **describe_session())
 
 
 @_pages.post("/login")
-def login():
+def login() -> ResponseReturnValue:
     check_login_form()
     if not log_in(request.form.get("username", ""), request.form.get("password", "")):
         return render_template("login.html", message="Wrong user name or password."), 401
@@ -30,14 +32,14 @@ def login():
 
 
 @_pages.post("/counter")
-def count():
+def count() -> ResponseReturnValue:
     _check_form()
     session.increment("counter")
     return _back()
 
 
 @_pages.post("/note")
-def note():
+def note() -> ResponseReturnValue:
     _check_form()
     # browsers send line ends as CR LF, which the page counts as one character
     keep_note(request.form.get("note", "").replace("\r\n", "\n"))
@@ -45,7 +47,7 @@ def note():
 
 
 @_pages.post("/logout")
-def logout():
+def logout() -> ResponseReturnValue:
     if current_user() is not None:
         check_form()
         session.end()
@@ -53,14 +55,14 @@ def logout():
 
 
 @_pages.get("/sessions")
-def sessions():
+def sessions() -> ResponseReturnValue:
     if current_user() is None:
         return render_template("login.html")
     return _sessions_page()
 
 
 @_pages.post("/sessions")
-def end_sessions():
+def end_sessions() -> ResponseReturnValue:
     _check_form()
     if not confirm_password(request.form.get("password", "")):
         return _sessions_page(message="Wrong password, nothing was ended."), 403
@@ -72,7 +74,7 @@ def end_sessions():
     return redirect(url_for("pages.sessions"), 303)
 
 
-def _sessions_page(**values):
+def _sessions_page(**values: str) -> str:
     return render_template("sessions.html", csrf=session["csrf"], sessions=describe_sessions(), **values)
 
 
@@ -82,5 +84,5 @@ def _check_form() -> None:
     check_form()
 
 
-def _back():
+def _back() -> ResponseReturnValue:
     return redirect(url_for("pages.index"), 303)

@@ -8,7 +8,7 @@
 """
 
 from .errors import SessionEnded, SessionStoreError
-from .interface import SharedSessionInterface
+from .interface import SharedSessionInterface, current_session, current_store
 from .memory_store import MemoryStore
 from .observer import Observer
 from .redis_store import RedisStore
@@ -28,4 +28,6 @@ __all__ = [
     "SessionStoreError",
     "SharedSessionInterface",
     "Store",
+    "current_session",
+    "current_store",
 ]

@@ -2,14 +2,33 @@
 
 from os import getpid
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
-from redis import ConnectionPool
-from redis.connection import ConnectionInterface
 from redis.exceptions import RedisError, ResponseError
 
 # A Redis that has closed a connection is not back so soon, so it doesn't matter who finds that out.
 _FRESH_SECONDS = 0.1
+
+
+class Connection(Protocol):
+    """What is needed of redis-py's connections, which have no types."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    def send_command(self, *command: str | int) -> None: ...
+    def read_response(self) -> Any: ...
+    def can_read(self) -> bool: ...
+    def should_reconnect(self) -> bool: ...
+    def disconnect(self) -> None: ...
+
+
+class Pool(Protocol):
+    """What is needed of its pools."""
+
+    max_connections: int
+
+    def get_connection(self) -> Connection: ...
+    def release(self, connection: Any) -> None: ...
 
 
 class Connections:
@@ -18,12 +37,10 @@ class Connections:
     redis-py's pool, retries and telemetry take as much CPU time for each command as sending it and reading the answer.
     """
 
-    def __init__(self, pool: ConnectionPool):
+    def __init__(self, pool: Pool):
         self._pool = pool
         self._most = pool.max_connections // 4  # the rest is for whoever else uses the client
-        self._at_hand: list[
-            tuple[ConnectionInterface, float]
-        ] = []  # append() and pop() are atomic, so it needs no lock
+        self._at_hand: list[tuple[Connection, float]] = []  # append() and pop() are atomic, so it needs no lock
         self._process = getpid()
 
     def execute(self, *command: str | int) -> Any:
@@ -41,9 +58,9 @@ class Connections:
         self._put_back(connection)
         return reply
 
-    def _take(self) -> ConnectionInterface:
+    def _take(self) -> Connection:
         if self._process != getpid():  # forked: what is at hand is the parent's
-            self.__init__(self._pool)
+            self._at_hand, self._process = [], getpid()
         while True:
             try:
                 connection, since = self._at_hand.pop()
@@ -53,18 +70,18 @@ class Connections:
                 return connection
             self._drop(connection)
 
-    def _put_back(self, connection: ConnectionInterface) -> None:
+    def _put_back(self, connection: Connection) -> None:
         if len(self._at_hand) < self._most and not connection.should_reconnect():
             self._at_hand.append((connection, monotonic()))
         else:
             self._pool.release(connection)
 
-    def _drop(self, connection: ConnectionInterface) -> None:
+    def _drop(self, connection: Connection) -> None:
         connection.disconnect()
         self._pool.release(connection)
 
 
-def _is_open(connection: ConnectionInterface) -> bool:
+def _is_open(connection: Connection) -> bool:
     """Whether it is open, and nothing came that nobody asked for."""
     try:
         return not connection.can_read()

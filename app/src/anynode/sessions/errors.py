@@ -14,7 +14,7 @@ class SessionStoreError(ServiceUnavailable):
 
     description = "Sessions can't be reached right now. Nothing is lost: please try again in a moment."
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(retry_after=RETRY_AFTER_SECONDS)
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, request
 from flask.sessions import SessionInterface, SessionMixin
 from itsdangerous import BadSignature, Signer, want_bytes
 from redis.exceptions import RedisError, ResponseError
+from werkzeug.wrappers import Response
 
 from .errors import SessionStoreError
 from .ids import digest, index_name, is_id, make_handle, slot_of
@@ -61,7 +62,7 @@ class BothInterface(SharedSessionInterface):
         if is_id(request.cookies.get(self._cookie, "")):
             return super().open_session(app, request)
         if self._adopt is None:
-            old = self._old.open_session(app, request)
+            old: SessionMixin = self._old.open_session(app, request)
             if _MOVED not in old:
                 return old
         old_id = self._old_id(app, request)
@@ -82,7 +83,8 @@ class BothInterface(SharedSessionInterface):
         brought = request.cookies.get(self._old.get_cookie_name(app), "")
         if self._old.use_signer:
             try:
-                brought = Signer(app.secret_key, salt="flask-session", key_derivation="hmac").unsign(brought).decode()
+                signer = Signer(app.config["SECRET_KEY"], salt="flask-session", key_derivation="hmac")
+                brought = signer.unsign(brought).decode()
             except (BadSignature, ValueError):
                 return None
         return brought if _OLD_ID.fullmatch(brought) else None
@@ -105,7 +107,7 @@ class BothInterface(SharedSessionInterface):
                     raise SessionStoreError
                 if client.set(key + ":claim", b"", nx=True, px=_CLAIM_MS):
                     try:
-                        self._move(key, tail)
+                        self._move(key, tail, self._adopt)
                     finally:
                         client.delete(key + ":claim")
                 else:
@@ -115,11 +117,11 @@ class BothInterface(SharedSessionInterface):
             raise SessionStoreError from error
         return None
 
-    def _move(self, key: str, tail: str) -> None:
+    def _move(self, key: str, tail: str, adopt: Adopt) -> None:
         values = self._old_values(key)
         if values is None or _MOVED in values:  # another request was faster
             return
-        adopted = self._adopt(values)
+        adopted = adopt(values)
         if adopted is None:
             self._old.client.delete(key)
             return
@@ -163,8 +165,7 @@ class _Moved(Session):
 
     def _read(self) -> None:
         self._id = self._find()
-        if self._id is not None:
-            super()._read()
+        super()._read()
 
     def end(self) -> None:
         self._load()

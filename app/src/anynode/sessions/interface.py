@@ -1,14 +1,24 @@
 """Hands Flask its sessions, and the visitor the cookie."""
 
-from typing import Any
+from typing import Any, cast
 
-from flask import Flask, Request, Response
-from flask.sessions import SessionInterface
+import flask
+from flask import Flask, Request, Response, current_app
+from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.wrappers import Response as AnyResponse
 
 from .errors import SessionEnded, SessionStoreError
 from .ids import is_id
 from .session import Session
 from .store import Store
+
+# `flask.session`, typed as what it is in an app with a SharedSessionInterface
+current_session = cast(Session, flask.session)
+
+
+def current_store() -> Store:
+    """The store of the current app's sessions."""
+    return cast(SharedSessionInterface, current_app.session_interface).store
 
 
 class SharedSessionInterface(SessionInterface):
@@ -17,7 +27,7 @@ class SharedSessionInterface(SessionInterface):
     def __init__(self, store: Store):
         self.store = store
 
-    def open_session(self, app: Flask, request: Request) -> Session:
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:
         brought = request.cookies.get(self.get_cookie_name(app), "")
         if is_id(brought):
             return Session(self.store, brought)
@@ -25,7 +35,8 @@ class SharedSessionInterface(SessionInterface):
             self.store.observer.rejected()
         return Session(self.store, None)
 
-    def save_session(self, app: Flask, session: Session, response: Response) -> None:
+    def save_session(self, app: Flask, session: SessionMixin, response: AnyResponse) -> None:
+        session = cast(Session, session)  # what open_session made
         try:
             session.save()
         except (SessionStoreError, SessionEnded) as error:
@@ -37,7 +48,7 @@ class SharedSessionInterface(SessionInterface):
             self.store.observer.used(session.found)
         self._tell_visitor(app, session, response)
 
-    def _tell_visitor(self, app: Flask, session: Session, response: Response) -> None:
+    def _tell_visitor(self, app: Flask, session: Session, response: AnyResponse) -> None:
         attributes = self._cookie_attributes(app)
         if session.new_id:
             life = app.permanent_session_lifetime if session.is_lasting else None
@@ -56,7 +67,7 @@ class SharedSessionInterface(SessionInterface):
         }
 
 
-def _keep_private(response: Response) -> None:
+def _keep_private(response: AnyResponse) -> None:
     """Tell caches that the answer is for this visitor alone."""
     # Flask's properties parse and write the whole header, and it is seldom there
     if response.headers.getlist("Vary"):
@@ -69,7 +80,7 @@ def _keep_private(response: Response) -> None:
         response.headers["Cache-Control"] = "no-store"
 
 
-def _replace(response: Response, other: Response) -> None:
+def _replace(response: AnyResponse, other: Response) -> None:
     """Make `response`, which Flask is about to send, say what `other` says."""
     response.close()
     response.status = other.status

@@ -46,7 +46,8 @@ class MemoryStore:
         self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
     ) -> int:
         with self._lock:
-            self._entries.pop(replaces, None)
+            if replaces:
+                self._entries.pop(replaces, None)
             now = self._clock()
             if login:
                 mine = self._ids_of(login.user)
@@ -97,6 +98,7 @@ class MemoryStore:
                 *each.login[2:],
             )
             for each in entries
+            if each.login
         ]
 
     def end_session(self, handle: str, user: str | None = None) -> bool:

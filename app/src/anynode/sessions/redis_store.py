@@ -4,11 +4,13 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from itertools import islice
+from typing import Any
 
+from redis import Redis
 from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError, TimeoutError
 
@@ -44,7 +46,7 @@ class RedisStore:
 
     def __init__(
         self,
-        client,
+        client: Redis | RedisCluster,
         *,
         prefix: str,
         idle: float,
@@ -64,7 +66,11 @@ class RedisStore:
         self.observer = observer or Observer()
         self._breaker = Breaker()
         self._is_cluster = isinstance(client, RedisCluster)
-        self._execute = client.execute_command if self._is_cluster else Connections(client.connection_pool).execute
+        self._execute: Callable[..., Any]
+        if isinstance(client, RedisCluster):
+            self._execute = client.execute_command
+        else:
+            self._execute = Connections(client.connection_pool).execute
         self._read = self._script("read")
         self._create = self._script("create")
         self._update = self._script("update")
@@ -103,20 +109,22 @@ class RedisStore:
         created, replaced, capped = self._ask("create", self._create, keys, arguments)
         self.observer.ended("replaced", replaced)
         self.observer.ended("cap", capped)
-        return created
+        return int(created)
 
     def update(
         self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
     ) -> bool:
         keys = [self._key(each) for each in (session_id, previous) if each]
         names = [_VALUE + key for key in deleted]
-        return self._ask("update", self._update, keys, [self._idle, len(names), *names, *_pairs(texts)]) == 1
+        return bool(self._ask("update", self._update, keys, [self._idle, len(names), *names, *_pairs(texts)]))
 
     def increment(self, session_id: str, key: str, by: int) -> int | None:
-        return self._ask("increment", self._increment, [self._key(session_id)], [self._idle, _VALUE + key, by])
+        arguments = [self._idle, _VALUE + key, by]
+        total: int | None = self._ask("increment", self._increment, [self._key(session_id)], arguments)
+        return total
 
     def delete(self, session_id: str, handle: str | None = None) -> bool:
-        return self._ask("delete", self._delete, [self._key(session_id)], [handle or ""]) > 0
+        return bool(self._ask("delete", self._delete, [self._key(session_id)], [handle or ""]))
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         rows = self._ask("list", self._list, [self._index(index_name(user))])
@@ -131,10 +139,10 @@ class RedisStore:
         name = handle[:INDEX_CHARACTERS]
         if not is_handle(handle) or user is not None and name != index_name(user):
             return False
-        return self._ask("end_user", self._end_user, [self._index(name)], ["only", handle]) > 0
+        return bool(self._ask("end_user", self._end_user, [self._index(name)], ["only", handle]))
 
     def end_sessions(self, user: str, but: str | None = None) -> int:
-        return self._ask("end_user", self._end_user, [self._index(index_name(user))], ["but", but or ""])
+        return int(self._ask("end_user", self._end_user, [self._index(index_name(user))], ["but", but or ""]))
 
     def end_everything(self) -> int:
         # the indexes stay: a login that happens meanwhile must be in one, and what is gone is dropped at the next use
@@ -168,12 +176,12 @@ class RedisStore:
     def _index(self, name: str) -> str:
         return f"{self._prefix}user:{{{slot_of(name)}}}{name}"
 
-    def _script(self, name: str):
+    def _script(self, name: str) -> Callable[..., Any]:
         folder = files(__package__)
         text = (folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text()
         return partial(self._run, text, hashlib.sha1(text.encode()).hexdigest())
 
-    def _run(self, text: str, sha: str, keys: list[str], arguments: Sequence[str | int] = ()):
+    def _run(self, text: str, sha: str, keys: list[str], arguments: Sequence[str | int] = ()) -> Any:
         command = ("EVALSHA", sha, len(keys), *keys, *arguments)
         try:
             return self._execute(*command)
@@ -181,7 +189,7 @@ class RedisStore:
             self._client.script_load(text)
             return self._execute(*command)
 
-    def _ask(self, step: str, command, *arguments):
+    def _ask(self, step: str, command: Callable[..., Any], *arguments: Any) -> Any:
         if not self._breaker.admits():
             self.observer.refused()
             raise SessionStoreError

@@ -1,6 +1,7 @@
 """Session values as JSON text: reading them can't run code, as unpickling would."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -29,6 +30,7 @@ def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] 
     if id(value) in inside:
         raise TypeError(f"session[{key!r}] holds a {type(value).__name__} that contains itself")
     inside += (id(value),)
+    children: Iterable[Any]
     if isinstance(value, dict):
         # json would turn such a key into a string, and the app would not find it again
         for name in value:

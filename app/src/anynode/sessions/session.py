@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from flask.sessions import SessionMixin
 
@@ -173,20 +173,20 @@ class Session(SessionMixin):
         Raises SessionEnded if the session ended elsewhere, TypeError if session[key] isn't an integer.
         """
         values = self._load()
-        if self._begins_anew or self._is_changed(key):
+        if self._id is None or self._begins_anew or self._is_changed(key):
             # this request decides what the value will be, there is nothing to add to in the store
             value = values.get(key, 0)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"session[{key!r}] holds a {type(value).__name__}, can't increment it")
             values[key] = value + by
-            return values[key]
+            return value + by
         with self._asking():
-            value = self._store.increment(self._id, key, by)
-        if value is None:
+            total = self._store.increment(self._id, key, by)
+        if total is None:
             self._gone()
-        values[key] = value
-        self._stored[key] = dumps(key, value)
-        return value
+        values[key] = total
+        self._stored[key] = dumps(key, total)
+        return total
 
     def save(self) -> None:
         """Write what was changed. The interface does it after the view; before that, call it to be sure.
@@ -227,9 +227,9 @@ class Session(SessionMixin):
 
     @property
     def _begins_anew(self) -> bool:
-        """Whether another session takes the place of what is stored, if anything is."""
+        """Whether another session takes the place of the one that is stored."""
         leaves_user = self._user is not None and self._cleared
-        return self._id is None or self._login is not None or leaves_user or self._cleared and self._rotated
+        return self._login is not None or leaves_user or self._cleared and self._rotated
 
     def _saved_user(self) -> str | None:
         """Whose session it is in the store, where a login that this request wants must be first."""
@@ -248,15 +248,18 @@ class Session(SessionMixin):
         return self._values
 
     def _read(self) -> None:
+        session_id = self._id
+        if session_id is None:
+            return
         try:
-            record = self._store.read(self._id)
+            record = self._store.read(session_id)
             if record is None:
                 self._store.observer.unknown()
             texts = record.texts if record else {}
             values = {key: loads(text) for key, text in texts.items()}
         except (ValueError, RecursionError) as error:
-            _log.warning("dropped an unreadable session, sha256 %s: %s", digest(self._id), type(error).__name__)
-            self._store.observer.ended("unreadable", self._store.delete(self._id))
+            _log.warning("dropped an unreadable session, sha256 %s: %s", digest(session_id), type(error).__name__)
+            self._store.observer.ended("unreadable", self._store.delete(session_id))
             record = None
         self._found = record is not None
         if record is None:
@@ -270,21 +273,10 @@ class Session(SessionMixin):
             self.end()
             return
         texts = {key: dumps(key, value) for key, value in self._values.items()}
-        if self._begins_anew:
-            if texts or self._login:
-                self._create(texts)
-        else:
-            changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
-            deleted = self._stored.keys() - texts.keys()
-            if self._rotated:
-                fresh, previous = make_id(beside=self._id), self._id
-            else:
-                fresh, previous = self._id, None
-            if (changed or deleted or previous) and not self._store.update(fresh, changed, deleted, previous):
-                self._gone()
-            if previous:
-                self._store.observer.rotated()
-            self._id = fresh
+        if self._id is not None and not self._begins_anew:
+            self._update(self._id, texts)
+        elif texts or self._login:
+            self._create(texts)
         self._stored = texts
         self._login = None
         self._cleared = self._rotated = False
@@ -298,11 +290,24 @@ class Session(SessionMixin):
             self._store.observer.logged_in()
         self._user, self._handle = (login.user, login.handle) if login else (None, None)
 
+    def _update(self, session_id: str, texts: dict[str, str]) -> None:
+        changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
+        deleted = self._stored.keys() - texts.keys()
+        if self._rotated:
+            fresh, previous = make_id(beside=session_id), session_id
+        else:
+            fresh, previous = session_id, None
+        if (changed or deleted or previous) and not self._store.update(fresh, changed, deleted, previous):
+            self._gone()
+        if previous:
+            self._store.observer.rotated()
+        self._id = fresh
+
     def _is_changed(self, key: str) -> bool:
         text = dumps(key, self._values[key]) if key in self._values else None
         return text != self._stored.get(key)
 
-    def _gone(self) -> None:
+    def _gone(self) -> NoReturn:
         self._store.observer.conflicted()
         self._forget()
         self._ended = False  # the cookie stays: another request may have just set it to a newer id
@@ -315,7 +320,7 @@ class Session(SessionMixin):
         self._cleared = self._rotated = False
 
     @contextmanager
-    def _asking(self):
+    def _asking(self) -> Iterator[None]:
         """After a failure, save() does nothing: Flask calls it again while it answers the error."""
         try:
             yield
