@@ -51,8 +51,10 @@ class SharedSessionInterface(SessionInterface):
     def _tell_visitor(self, app: Flask, session: Session, response: AnyResponse) -> None:
         attributes = self._cookie_attributes(app)
         if session.new_id:
-            life = app.permanent_session_lifetime if session.is_lasting else None
-            response.set_cookie(self.get_cookie_name(app), session.new_id, max_age=life, **attributes)
+            longest = min(app.permanent_session_lifetime.total_seconds(), self.store.lifetime)
+            # browsers obey it rather than a date, so that the clocks of nodes may differ
+            max_age = int(longest) if session.is_lasting else None
+            response.set_cookie(self.get_cookie_name(app), session.new_id, max_age=max_age, **attributes)
         elif session.is_cookie_dead:
             response.delete_cookie(self.get_cookie_name(app), **attributes)
 

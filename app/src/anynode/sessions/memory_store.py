@@ -28,7 +28,7 @@ class MemoryStore:
 
     def __init__(self, *, idle: float, lifetime: float, per_user: int = 10, clock: Callable[[], float] = time.time):
         self._idle = idle
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._per_user = per_user
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
@@ -147,5 +147,5 @@ class MemoryStore:
         """Drop the entries whose time has come."""
         now = self._clock()
         for each, entry in list(self._entries.items()):
-            if now >= min(entry.seen + self._idle, entry.created + self._lifetime):
+            if now >= min(entry.seen + self._idle, entry.created + self.lifetime):
                 del self._entries[each]

@@ -60,7 +60,7 @@ class RedisStore:
         self._client = client
         self._prefix = prefix
         self._idle = int(idle * 1000)
-        self._lifetime = int(lifetime * 1000)
+        self.lifetime = lifetime
         self._slack = int(idle * slack * 1000)
         self._per_user = per_user
         self.observer = observer or Observer()
@@ -105,7 +105,7 @@ class RedisStore:
         keys = [self._key(each) for each in (session_id, replaces) if each]
         owner = [part for name, text in login._asdict().items() for part in ("m:" + name, text)] if login else []
         handle = login.handle if login else ""
-        arguments = [self._idle, self._lifetime, FORMAT, self._per_user, handle, *owner, *_pairs(texts)]
+        arguments = [self._idle, int(self.lifetime * 1000), FORMAT, self._per_user, handle, *owner, *_pairs(texts)]
         created, replaced, capped = self._ask("create", self._create, keys, arguments)
         self.observer.ended("replaced", replaced)
         self.observer.ended("cap", capped)

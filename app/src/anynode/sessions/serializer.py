@@ -25,7 +25,8 @@ def loads(text: str) -> Any:
 def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
     if not isinstance(key, str):
         raise TypeError(f"session[{key!r}]: a session key must be str, not {type(key).__name__}")
-    if value is None or isinstance(value, (str, int, float)):
+    # Markup would come back as a plain str, and a page would show its tags
+    if value is None or isinstance(value, (str, int, float)) and not hasattr(value, "__html__"):
         return
     if id(value) in inside:
         raise TypeError(f"session[{key!r}] holds a {type(value).__name__} that contains itself")

@@ -14,6 +14,7 @@ from .serializer import dumps, loads
 from .store import Login, SessionInfo, Store, as_moment
 
 AGENT_CHARACTERS = 256
+_PERMANENT = "_permanent"  # where Flask keeps session.permanent
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +33,7 @@ class Session(SessionMixin):
         self._found = False if session_id is None else None  # None: not asked yet, or in vain
         self._values: dict[str, Any] = {}
         self._stored: dict[str, str] = {}  # the JSON texts that the store has: what differs at the end was changed
+        self._was_permanent = False
         self._created: int | None = None
         self._user: str | None = None
         self._handle: str | None = None
@@ -66,6 +68,21 @@ class Session(SessionMixin):
         self._load().clear()
         self._cleared = True
         self._login = None
+
+    @property
+    def new(self) -> bool:  # type: ignore[override] # Flask has a plain attribute, but this takes a read
+        """Whether the visitor brought no session that lives."""
+        self._load()
+        return not self._found
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to write. Changes of nested values are found too, so assigning does nothing."""
+        return self._begins_anew or self._rotated or any(map(self._is_changed, self._stored.keys() | self._values))
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        pass
 
     # What a session can do beyond that
 
@@ -207,8 +224,8 @@ class Session(SessionMixin):
 
     @property
     def is_lasting(self) -> bool:
-        """Whether the cookie shall outlive the browser's run: `session.permanent`, without asking the store."""
-        return bool(self._values.get("_permanent"))
+        """Whether the cookie shall outlive the browser's run: `permanent`, as it was saved."""
+        return self._stored.get(_PERMANENT) == "true"
 
     @property
     def found(self) -> bool | None:
@@ -217,8 +234,9 @@ class Session(SessionMixin):
 
     @property
     def new_id(self) -> str | None:
-        """The id that the visitor must be told, because another was brought, or none."""
-        return self._id if self._id != self._brought else None
+        """The id that the visitor must be told: another was brought, or none, or its cookie lived for another time."""
+        is_told = self._id == self._brought and self.is_lasting == self._was_permanent
+        return None if is_told else self._id
 
     @property
     def is_cookie_dead(self) -> bool:
@@ -267,15 +285,17 @@ class Session(SessionMixin):
         else:
             self._values, self._stored = values, texts
             self._created, self._user, self._handle = record.created, record.user, record.handle
+            self._was_permanent = self.is_lasting
 
     def _write(self) -> None:
-        if self._cleared and not self._values and not self._login:
+        has_content = self._login is not None or not self._values.keys() <= {_PERMANENT}
+        if self._cleared and not has_content:
             self.end()
             return
         texts = {key: dumps(key, value) for key, value in self._values.items()}
         if self._id is not None and not self._begins_anew:
             self._update(self._id, texts)
-        elif texts or self._login:
+        elif has_content:
             self._create(texts)
         self._stored = texts
         self._login = None

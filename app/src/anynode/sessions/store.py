@@ -52,6 +52,7 @@ class Store(Protocol):
     """
 
     observer: Observer  # is told what the store does, and what is done with its sessions
+    lifetime: float  # seconds after which a session ends in any case
 
     def read(self, session_id: str) -> Record | None:
         """The session, or None. Keeps it from idling out. ValueError if what is there isn't one."""
