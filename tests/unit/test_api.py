@@ -200,24 +200,3 @@ def test_errors_are_json(client, path, status):
     assert response.status_code == status
     assert response.json["request_id"] == response.headers["X-Request-ID"]
     assert ("Allow" in response.headers) == (status == 405)
-
-
-def test_the_commands_of_each_call(logged_in, redis):
-    calls = {
-        "session": (lambda: logged_in.get("/api/session"), ["EVALSHA"]),
-        "sessions": (lambda: logged_in.get("/api/sessions"), ["EVALSHA", "EVALSHA"]),
-        "end others": (
-            lambda: logged_in.delete("/api/sessions", json={"password": PASSWORD}),
-            ["EVALSHA", "EVALSHA", "EVALSHA"],  # the read, the end, a new id
-        ),
-        "counter": (lambda: logged_in.post("/api/counter", json={}), ["EVALSHA", "EVALSHA"]),
-        "login": (lambda: log_in(logged_in), ["EVALSHA", "EVALSHA"]),
-        "logout": (lambda: logged_in.post("/api/logout", json={}), ["EVALSHA"]),
-        "login without a cookie": (lambda: log_in(logged_in), ["EVALSHA"]),
-    }
-    for call, _ in calls.values():  # so that Redis knows all scripts
-        call()
-    for name, (call, commands) in calls.items():
-        with redis.watch() as seen:
-            call()
-        assert (name, seen.sent) == (name, commands)

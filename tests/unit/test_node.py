@@ -21,13 +21,6 @@ def test_readyz_asks_redis_once(logged_in, redis):
     assert seen.sent == ["PING"]
 
 
-def test_a_static_file_costs_no_command(logged_in, redis):
-    with redis.watch() as seen:
-        assert logged_in.get("/static/style.css").status_code == 200
-        assert logged_in.get("/nothing").status_code == 404
-    assert seen.sent == []
-
-
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/session", "/healthz", "/static/style.css"])
 def test_every_response_says_who_answered(client, path):
     headers = client.get(path).headers
