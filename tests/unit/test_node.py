@@ -152,6 +152,18 @@ def test_the_settings_have_defaults():
     assert (config.cookie_secure, config.trusted_proxies) == (False, frozenset())
 
 
+@pytest.mark.parametrize(
+    ("changes", "idle", "lifetime"),
+    [({}, 1800, 28800), ({"APP_SESSION_IDLE_SECONDS": "60", "APP_SESSION_LIFETIME_SECONDS": "3600"}, 60, 3600)],
+)
+def test_a_session_lives_as_long_as_the_settings_say(redis, changes, idle, lifetime):
+    log_in(make_app(redis.port, **changes).test_client())
+    (key,) = redis.session_keys()
+    assert 0 <= idle * 1000 - redis.admin.pttl(key) < 20_000
+    created, expires = map(int, redis.admin.hmget(key, "m:created", "m:expires"))
+    assert expires - created == lifetime * 1000
+
+
 def test_secrets_are_not_in_the_repr():
     config = Config.from_environ(environ())
     for secret in (config.secret_key, REDIS_PASSWORD, "pbkdf2"):
