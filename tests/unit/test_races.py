@@ -192,7 +192,7 @@ WHILE_IT_ENDS = [[], ["set a 1"], ["append basket"], ["increment n"], ["rotate"]
 
 
 @pytest.mark.parametrize("end", ["end", "end_all"])
-def test_an_ended_session_never_comes_back_whatever_is_in_flight(race, redis, store, end):
+def test_an_ended_session_never_comes_back(race, redis, store, end):
     for each in race([end], [end], *WHILE_IT_ENDS):
         assert not any(store.read(session_id) for session_id in (each.old_id, *each.new_ids))
         assert store.sessions_of(each.user) == []
