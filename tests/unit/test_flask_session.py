@@ -134,6 +134,16 @@ def test_six_requests_at_once_on_old_and_new_nodes(nodes):
             assert [who(each, app) for app in nodes[1:3]] == [USER] * 2
 
 
+def test_an_old_node_that_writes_back_in_the_middle_of_a_request_refuses_nobody(nodes, redis):
+    browser = logged_in(nodes[0])
+    key, late = old_key(browser), browser.fork()
+    values = redis.admin.dump(key)
+    assert who(browser, nodes[2]) == USER
+    with nodes[1].test_request_context(headers={"Cookie": f"session={late.cookies['session']}"}):
+        redis.admin.restore(key, 60_000, values, replace=True)
+        assert session["user"] == USER
+
+
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (2, 3)])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_visitor_between_neighbouring_releases_is_never_logged_out_nor_in(nodes, pair, seed):

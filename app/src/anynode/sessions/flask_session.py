@@ -5,7 +5,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -61,12 +61,16 @@ class BothInterface(SharedSessionInterface):
     def open_session(self, app: Flask, request: Request) -> SessionMixin:
         if is_id(request.cookies.get(self._cookie, "")):
             return super().open_session(app, request)
-        if self._adopt is None:
+        old_id, adopt = self._old_id(app, request), self._adopt
+        if adopt is None:
             old: SessionMixin = self._old.open_session(app, request)
-            if _MOVED not in old:
+            if old_id is None or _MOVED not in old:
                 return old
-        old_id = self._old_id(app, request)
-        return _Moved(self.store, lambda: self._find(app, old_id)) if old_id else super().open_session(app, request)
+            # as it was read: another node's Flask-Session may write the old values back at any moment
+            return _Moved(self.store, lambda: _id(old, self._seal(app, old_id)))
+        if old_id is None:
+            return super().open_session(app, request)
+        return _Moved(self.store, lambda: self._find(self._seal(app, old_id), old_id, adopt))
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         if not isinstance(session, Session):
@@ -89,25 +93,29 @@ class BothInterface(SharedSessionInterface):
                 return None
         return brought if _OLD_ID.fullmatch(brought) else None
 
-    def _find(self, app: Flask, old_id: str) -> str | None:
-        """The id of the session that an old one was moved into, now or before. None if there is none."""
+    def _seal(self, app: Flask, old_id: str) -> str:
+        """The end of the id of the session that an old one is moved into.
+
+        Not random, so that requests at once find the same one; who knows only the old id or only the key can't.
+        """
         if not app.secret_key:
             raise RuntimeError("moving over from Flask-Session needs a SECRET_KEY, the same one on all nodes")
-        # Not random, so that requests at once find the same one; who knows only the old id or only the key can't.
         seal = hmac.digest(want_bytes(app.secret_key), b"moved from Flask-Session:" + old_id.encode(), "sha256")
-        tail = base64.urlsafe_b64encode(seal).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(seal).rstrip(b"=").decode()
+
+    def _find(self, seal: str, old_id: str, adopt: Adopt) -> str | None:
+        """The id of the session that an old one was moved into, now or before. None if there is none."""
         client, key = self._old.client, self._old.key_prefix + old_id
         give_up = time.monotonic() + _WAIT_SECONDS
         try:
             while (values := self._old_values(key)) is not None:
                 if _MOVED in values:
-                    found = f"{values[_MOVED]}{tail}"
-                    return found if is_id(found) else None
-                if self._adopt is None or time.monotonic() > give_up:
+                    return _id(values, seal)
+                if time.monotonic() > give_up:
                     raise SessionStoreError
                 if client.set(key + ":claim", b"", nx=True, px=_CLAIM_MS):
                     try:
-                        self._move(key, tail, self._adopt)
+                        self._move(key, seal, adopt)
                     finally:
                         client.delete(key + ":claim")
                 else:
@@ -117,7 +125,7 @@ class BothInterface(SharedSessionInterface):
             raise SessionStoreError from error
         return None
 
-    def _move(self, key: str, tail: str, adopt: Adopt) -> None:
+    def _move(self, key: str, seal: str, adopt: Adopt) -> None:
         values = self._old_values(key)
         if values is None or _MOVED in values:  # another request was faster
             return
@@ -130,7 +138,7 @@ class BothInterface(SharedSessionInterface):
         if user is not None:
             agent = request.user_agent.string[:AGENT_CHARACTERS]
             login = Login(user, make_handle(user), request.remote_addr or "", agent, "")
-        new_id = slot_of(index_name(user) if user is not None else tail) + tail
+        new_id = slot_of(index_name(user) if user is not None else seal) + seal
         if self.store.read(new_id) is None:  # else it was moved, and a Flask-Session elsewhere wrote the old one back
             self.store.create(new_id, {name: dumps(name, value) for name, value in kept.items()}, None, login)
         left = msgspec.msgpack.encode({_MOVED: slot_of(new_id)})
@@ -153,6 +161,12 @@ class BothInterface(SharedSessionInterface):
         _log.warning("dropped an unreadable Flask-Session, sha256 of its key %s", digest(key))
         self._old.client.delete(key)
         return None
+
+
+def _id(moved: Mapping[str, Any], seal: str) -> str | None:
+    """The id of the new session that an old one's remainder leads to; None if somebody else wrote that."""
+    found = f"{moved[_MOVED]}{seal}"
+    return found if is_id(found) else None
 
 
 class _Moved(Session):
