@@ -13,7 +13,8 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from render.helpers import ROOT, render
 from support.cluster import eventually
-from unit.helpers import RedisServer, environ, free_port
+from unit.helpers import environ
+from unit.servers import RedisServer, free_port
 
 WORKERS = 3
 PACKAGES = f"{ROOT}/app/src"

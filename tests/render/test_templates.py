@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from render.helpers import ROOT, render
-from unit.helpers import ACL_COMMANDS
+from unit.servers import ACL_COMMANDS
 from werkzeug.security import check_password_hash
 
 CONFIG_TEST = ROOT / "roles" / "redis" / "files" / "redis-config-test"

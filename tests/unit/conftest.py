@@ -1,39 +1,67 @@
 """Servers, stores, apps and clients for the tests."""
 
+import functools
+
 import pytest
 from anynode.sessions import MemoryStore
-from unit.helpers import RedisServer, log_in, make_app, redis_store
+from unit.helpers import log_in, make_app, redis_store
+from unit.servers import PROGRAMS, RedisServer
+
+
+def pytest_generate_tests(metafunc):
+    """A test that needs a server gets the first one; with the mark `every_server`, each of them in turn."""
+    if "server_name" not in metafunc.fixturenames:
+        return
+    names = list(PROGRAMS)
+    if not metafunc.definition.get_closest_marker("every_server"):
+        names = names[:1]
+    if "make_store" in metafunc.fixturenames:
+        names.append("memory")
+    metafunc.parametrize("server_name", names, scope="module")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """After each test: no key is without an expiry, on any server that runs, whoever started it."""
+    result = yield
+    left = {server.port: keys for server in RedisServer.running if (keys := server.keys_without_expiry())}
+    assert left == {}, "keys without an expiry"
+    return result
 
 
 @pytest.fixture(scope="session")
-def shared_redis(tmp_path_factory):
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
-    yield server
-    server.kill()
+def servers(tmp_path_factory):
+    """Gives the server with this name, to all tests the same."""
+    get = functools.cache(lambda name: RedisServer(tmp_path_factory.mktemp(name), name).start())
+    yield get
+    for server in list(RedisServer.running):
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_redis(servers, server_name):
+    return servers(server_name)
 
 
 @pytest.fixture
 def redis(shared_redis):
     """A server without keys, whose scripts are known and whose statistics are anyone's."""
     shared_redis.admin.flushall()
-    yield shared_redis
-    assert shared_redis.keys_without_expiry() == []
+    return shared_redis
 
 
 @pytest.fixture
-def own_redis(tmp_path):
+def own_redis(server_name, tmp_path):
     """A server that the test may kill and start again."""
-    server = RedisServer(tmp_path).start()
+    server = RedisServer(tmp_path, server_name).start()
     yield server
-    left = server.keys_without_expiry() if server.is_up() else []
     server.kill()
-    assert left == []
 
 
-@pytest.fixture(params=["redis", "memory"])
-def make_store(request):
+@pytest.fixture
+def make_store(server_name, request):
     """Makes a store of either kind; the contract is the same for both."""
-    if request.param == "memory":
+    if server_name == "memory":
         return lambda idle=100, lifetime=1000: MemoryStore(idle=idle, lifetime=lifetime)
     server = request.getfixturevalue("redis")
     return lambda idle=100, lifetime=1000: redis_store(server, idle, lifetime)

@@ -4,7 +4,8 @@ from itertools import count
 
 import pytest
 from anynode.sessions.ids import index_name
-from unit.helpers import PASSWORD, USER, free_port, log_in, make_app
+from unit.helpers import PASSWORD, USER, log_in, make_app
+from unit.servers import free_port
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError, TimeoutError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
-from unit.helpers import REDIS_PASSWORD
+from unit.servers import REDIS_PASSWORD
 
 OPTIONS = {
     "username": "admin",

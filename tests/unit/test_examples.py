@@ -11,7 +11,8 @@ from anynode.redis_client import make_client
 from flask import Flask
 from flask_login import login_user
 from unit.browser import Browser
-from unit.helpers import HASH, PASSWORD, REDIS_PASSWORD, USER, free_port
+from unit.helpers import HASH, PASSWORD, USER
+from unit.servers import REDIS_PASSWORD, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COOKIE = "__Host-session"

@@ -17,7 +17,8 @@ from anynode.sessions.flask_session import BothInterface
 from flask import session
 from redis import Redis
 from unit.browser import Browser
-from unit.helpers import HASH, PASSWORD, REDIS_PASSWORD, USER, free_port
+from unit.helpers import HASH, PASSWORD, USER
+from unit.servers import REDIS_PASSWORD, free_port
 from unit.test_examples import redis_client
 
 NEW = "__Host-session"

@@ -4,6 +4,8 @@ import pytest
 from anynode.sessions import Session, SessionStoreError
 from unit.helpers import redis_store
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture
 def store(redis):

@@ -4,6 +4,7 @@ import copy
 import json
 
 import flask
+import pytest
 from anynode.sessions import SessionEnded, SharedSessionInterface
 from anynode.sessions.ids import make_id
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from unit.helpers import redis_store
+from unit.servers import DEFAULT
 
 KEYS = st.sampled_from(["a", "b", "list"])
 USERS = st.sampled_from(["ada", "bob"])
@@ -294,11 +296,15 @@ class Sessions(RuleBasedStateMachine):
             raise AssertionError("the session ended elsewhere, and this request wasn't told")
 
 
-def test_the_sessions_are_what_the_model_says(redis):
+@pytest.mark.every_server
+def test_the_sessions_are_what_the_model_says(redis, server_name):
     store = redis_store(redis, per_user=1000)
     run_state_machine_as_test(
         lambda: Sessions(store, redis),
         settings=settings(
-            max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=200 if server_name == DEFAULT else 50,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -10,7 +10,8 @@ from anynode.sessions import Session, SessionEnded, SessionStoreError, SharedSes
 from anynode.sessions.ids import digest, index_name, make_id
 from anynode.sessions.metrics import SessionMetrics
 from prometheus_client import CollectorRegistry, generate_latest
-from unit.helpers import PASSWORD, USER, free_port, log_in, make_app, redis_store, session_cookie
+from unit.helpers import PASSWORD, USER, log_in, make_app, redis_store, session_cookie
+from unit.servers import free_port
 
 
 class Metered:

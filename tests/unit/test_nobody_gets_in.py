@@ -12,7 +12,8 @@ from anynode.sessions.ids import make_id
 from flask import session
 from redis.exceptions import ConnectionError
 from unit.browser import Browser
-from unit.helpers import PASSWORD, USER, free_port, log_in, make_app, session_cookie, token
+from unit.helpers import PASSWORD, USER, log_in, make_app, session_cookie, token
+from unit.servers import free_port
 from werkzeug.exceptions import HTTPException
 
 ROOT = Path(__file__).resolve().parents[2]

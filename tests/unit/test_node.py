@@ -4,7 +4,8 @@ import json
 
 import pytest
 from anynode.config import Config, ConfigError
-from unit.helpers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, USER, environ, log_in, make_app, session_cookie
+from unit.helpers import USER, environ, log_in, make_app, session_cookie
+from unit.servers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD
 
 
 def test_healthz_never_asks_redis(logged_in, redis):

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from anynode.sessions.ids import make_id
-from unit.helpers import free_port, log_in, make_app, session_cookie, token
+from unit.helpers import log_in, make_app, session_cookie, token
+from unit.servers import free_port
 
 
 def timed(call):

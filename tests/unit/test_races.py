@@ -16,7 +16,10 @@ from typing import NamedTuple
 
 import pytest
 from anynode.sessions import Session
-from unit.helpers import environ, free_port, redis_store
+from unit.helpers import environ, redis_store
+from unit.servers import free_port
+
+pytestmark = pytest.mark.every_server
 
 ROUNDS = 200
 PROCESSES, THREADS = 2, 4  # of each node

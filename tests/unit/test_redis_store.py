@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 from redis.crc import key_slot
-from unit.helpers import PREFIX, RedisServer, redis_store
+from unit.helpers import redis_store
+from unit.servers import PREFIX, RedisServer
+
+pytestmark = pytest.mark.every_server
 
 
 def begin(store, **values) -> str:

@@ -7,6 +7,8 @@ import pytest
 from anynode.sessions import Session, SessionEnded
 from anynode.sessions.ids import is_id, make_id
 
+pytestmark = pytest.mark.every_server
+
 
 def begin(store, **values) -> str:
     """A saved session's id."""

@@ -8,7 +8,10 @@ from anynode.redis_client import make_client
 from anynode.sessions import RedisStore, Session, SessionEnded
 from anynode.sessions.ids import index_name, is_handle, make_handle, make_id
 from redis.crc import key_slot
-from unit.helpers import PREFIX, REDIS_PASSWORD, redis_store
+from unit.helpers import redis_store
+from unit.servers import PREFIX, REDIS_PASSWORD
+
+pytestmark = pytest.mark.every_server
 
 
 def log_in(store, user="ada", old=None, **about) -> str:
