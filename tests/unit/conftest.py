@@ -3,9 +3,11 @@
 import functools
 
 import pytest
+from anynode import redis_client
 from anynode.sessions import MemoryStore
 from unit.helpers import log_in, make_app, redis_store
 from unit.servers import PROGRAMS, RedisServer
+from unit.wire import Wire
 
 
 def pytest_generate_tests(metafunc):
@@ -56,6 +58,20 @@ def own_redis(server_name, tmp_path):
     server = RedisServer(tmp_path, server_name).start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def wire(redis):
+    """What lies between the clients and the server `redis`."""
+    wire = Wire(redis.port)
+    yield wire
+    wire.close()
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Where no timeout is tested, a busy computer must not be taken for an ill Redis."""
+    monkeypatch.setattr(redis_client, "TIMEOUT_SECONDS", 10)
 
 
 @pytest.fixture

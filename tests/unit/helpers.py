@@ -3,6 +3,8 @@
 import html
 import json
 import re
+import time
+from functools import partial
 
 from anynode import create_app
 from anynode.config import Config
@@ -51,3 +53,40 @@ def session_cookie(client, name="session"):
 def token(client, path="/") -> str:
     """The CSRF token of the first form on a page."""
     return html.unescape(re.search(r'name="csrf" value="([^"]*)"', client.get(path).text)[1])
+
+
+def visit(port, is_connected=True):
+    """A visitor who is logged in, at a node with a circuit breaker of its own."""
+    node = partial(make_app, port, APP_SESSIONS_PER_USER="1000")
+    visitor = node().test_client()
+    assert when_well(partial(log_in, visitor)).status_code == 200
+    if is_connected:
+        return visitor
+    stranger = node().test_client()
+    stranger.set_cookie("session", session_cookie(visitor))
+    return stranger
+
+
+def when_well(call):
+    """The first answer that isn't 503."""
+    deadline = time.monotonic() + 10
+    while (response := call()).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return response
+
+
+def timed(call):
+    started = time.monotonic()
+    response = call()
+    return response, time.monotonic() - started
+
+
+def assert_honest(response, seconds=0):
+    """It is 503, soon and without harm."""
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Node"] == "app1"
+    assert response.headers["X-Request-ID"]
+    assert "Set-Cookie" not in response.headers
+    assert seconds < 1

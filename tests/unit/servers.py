@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from redis import BusyLoadingError, Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 REDIS_PASSWORD = "f2b1c04a77d9"  # of a server that lives as long as the tests, on loopback
 PREFIX = "anynode:"
@@ -72,16 +74,16 @@ class RedisServer:
         self.admin = self._admin()
 
     def _admin(self) -> Redis:
-        return Redis(port=self.port, username="admin", password=REDIS_PASSWORD, decode_responses=True)
+        retry = Retry(NoBackoff(), 0)
+        return Redis(port=self.port, username="admin", password=REDIS_PASSWORD, decode_responses=True, retry=retry)
 
     def start(self, more_options=""):
         """Returns when it answers; while it still loads its data, that is an answer too."""
-        options = f"--port {self.port} --bind 127.0.0.1 --save  --appendonly yes --appendfsync no"
-        options = f"{options} {self._options} {more_options}".rstrip().split(" ")
-        self._process = subprocess.Popen(
-            [*self._program, *options, "--dir", self._folder, "--aclfile", self._folder / "users.acl"],
-            stdout=subprocess.DEVNULL,
+        options = (
+            f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync no {self._options} {more_options}"
         )
+        files = ["--save", "", "--dir", self._folder, "--aclfile", self._folder / "users.acl"]
+        self._process = subprocess.Popen([*self._program, *options.split(), *files], stdout=subprocess.DEVNULL)
         self.running.add(self)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

@@ -71,13 +71,16 @@ class RedisStore:
             self._execute = client.execute_command
         else:
             self._execute = Connections(client.connection_pool).execute
-        self._read = self._script("read")
-        self._create = self._script("create")
-        self._update = self._script("update")
-        self._increment = self._script("increment")
-        self._delete = self._script("delete")
-        self._list = self._script("list")
-        self._end_user = self._script("end_user")
+        # A script that says it may write is refused by a server that can't, such as a replica, and before it begins;
+        # so sessions that may be stale aren't read either. A full server still lets read and end them.
+        writes, frees = "#!lua\n", "#!lua flags=allow-oom\n"
+        self._read = self._script(frees, "read")
+        self._create = self._script(writes, "create")
+        self._update = self._script(writes, "update")
+        self._increment = self._script(writes, "increment")
+        self._delete = self._script(frees, "delete")
+        self._list = self._script(frees, "list")
+        self._end_user = self._script(frees, "end_user")
 
     def read(self, session_id: str) -> Record | None:
         reply = self._ask("read", self._read, [self._key(session_id)], [self._idle, self._slack])
@@ -176,9 +179,8 @@ class RedisStore:
     def _index(self, name: str) -> str:
         return f"{self._prefix}user:{{{slot_of(name)}}}{name}"
 
-    def _script(self, name: str) -> Callable[..., Any]:
-        folder = files(__package__)
-        text = (folder / "life.lua").read_text() + (folder / f"{name}.lua").read_text()
+    def _script(self, kind: str, name: str) -> Callable[..., Any]:
+        text = kind + "".join((files(__package__) / f"{each}.lua").read_text() for each in ("life", name))
         return partial(self._run, text, hashlib.sha1(text.encode()).hexdigest())
 
     def _run(self, text: str, sha: str, keys: list[str], arguments: Sequence[str | int] = ()) -> Any:
