@@ -83,10 +83,10 @@ def timed(call):
 
 def assert_honest(response, seconds=0):
     """It is 503, soon and without harm."""
-    assert response.status_code == 503
+    assert response.status_code == 503, response.status
     assert response.headers["Retry-After"] == "1"
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["X-Node"] == "app1"
     assert response.headers["X-Request-ID"]
     assert "Set-Cookie" not in response.headers
-    assert seconds < 1
+    assert seconds < 1, f"{seconds:.2f} s"
