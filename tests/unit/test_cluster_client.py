@@ -4,11 +4,10 @@ import time
 from collections import Counter
 
 import pytest
+from anynode.redis_client import client_options
 from anynode.sessions import RedisStore, Session, SessionStoreError
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.retry import Retry
 from unit.servers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, RedisServer, free_port
 
 pytestmark = pytest.mark.every_server
@@ -47,11 +46,7 @@ def store(nodes):
         port=nodes[0].port,
         username="app",
         password=REDIS_PASSWORD,
-        protocol=2,
-        driver_info=None,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=0.3,
-        socket_connect_timeout=0.3,
+        **client_options(),
     )
     yield RedisStore(client, prefix=PREFIX, idle=100, lifetime=1000)
     client.close()

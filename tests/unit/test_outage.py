@@ -175,6 +175,17 @@ def test_a_full_redis_still_reads_and_ends_sessions(own_redis, unhurried):
     assert visitor.post("/api/counter", json={}).json == {"counter": 1}
 
 
+def test_where_the_name_leads_now_is_asked_when_a_primary_has_become_a_replica(own_redis, redis, wire, unhurried):
+    wire.target = own_redis.port
+    client = make_app(wire.port).test_client()
+    assert log_in(client).status_code == 200
+    own_redis.admin.replicaof("127.0.0.1", redis.port)
+    wire.target = redis.port
+    assert_honest(*timed(partial(log_in, client)))
+    assert log_in(client).status_code == 200
+    own_redis.admin.replicaof("NO", "ONE")
+
+
 @pytest.mark.every_server
 def test_scripts_that_redis_forgot_are_loaded_again(redis, unhurried):
     for call in (*READS, *WRITES, *ENDS):

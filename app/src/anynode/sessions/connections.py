@@ -4,7 +4,7 @@ from os import getpid
 from time import monotonic
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 # A Redis that has closed a connection is not back so soon, so it doesn't matter who finds that out.
 _FRESH_SECONDS = 0.1
@@ -49,8 +49,11 @@ class Connections:
         try:
             connection.send_command(*command)
             reply = connection.read_response()
-        except ResponseError:
-            self._put_back(connection)
+        except ResponseError as error:
+            if isinstance(error, ReadOnlyError) or "NOREPLICAS" in str(error):
+                self._drop(connection)  # who took its place, Sentinel or the host's name tells those who connect anew
+            else:
+                self._put_back(connection)
             raise
         except BaseException:
             self._drop(connection)  # the answer may still come, and must not become that of another command
