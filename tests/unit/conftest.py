@@ -6,7 +6,7 @@ import pytest
 from anynode import redis_client
 from anynode.sessions import MemoryStore
 from unit.helpers import log_in, make_app, redis_store
-from unit.servers import PROGRAMS, RedisServer
+from unit.servers import DEFAULT, PROGRAMS, RedisServer
 from unit.wire import Wire
 
 
@@ -38,6 +38,12 @@ def servers(tmp_path_factory):
     yield get
     for server in list(RedisServer.running):
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def server_name():
+    """Of those that ask for a server while they run already; see pytest_generate_tests for the others."""
+    return DEFAULT
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ from redis import Redis
 from redis.cluster import RedisCluster
 from unit.servers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, RedisServer, free_port
 
-pytestmark = pytest.mark.every_server
-
 
 @pytest.fixture(scope="module")
 def nodes(server_name, tmp_path_factory):
@@ -61,6 +59,7 @@ def begin(store, user=None, old=None) -> str:
     return session.new_id
 
 
+@pytest.mark.every_server
 def test_a_session_lives_through_all_its_steps(store):
     for _ in range(20):  # ids and users that lead to different slots
         old = begin(store)
@@ -75,6 +74,7 @@ def test_a_session_lives_through_all_its_steps(store):
     assert store.sessions_of("ada") == []
 
 
+@pytest.mark.every_server
 def test_users_end_their_sessions_and_the_administrator_everything(store):
     users = [f"user{number}" for number in range(12)]
     ids = [begin(store, user) for user in users for _ in range(3)]
@@ -88,6 +88,7 @@ def test_users_end_their_sessions_and_the_administrator_everything(store):
     assert store.end_everything() == 29
 
 
+@pytest.mark.every_server
 def test_logging_in_costs_one_call_more_if_the_old_session_lies_elsewhere(store, nodes):
     begin(store, "ada", begin(store, "bob"))
     again = begin(store, "ada")
@@ -100,6 +101,7 @@ def test_logging_in_costs_one_call_more_if_the_old_session_lies_elsewhere(store,
     assert store.sessions_of("bob") == []
 
 
+@pytest.mark.every_server
 def test_what_a_login_replaced_elsewhere_is_told_as_anywhere(store):
     ended = Counter()
     store.observer.ended = lambda cause, number: ended.update({cause: number})

@@ -116,17 +116,17 @@ def is_garbled(wire):
 
 @pytest.mark.every_server
 @pytest.mark.parametrize("illness", [is_read_only, is_loading, has_another_password, forbids])
-def test_while_the_server(illness, own_redis):
+def test_no_harm_while_the_server(illness, own_redis):
     assert_harmless(own_redis.port, illness(own_redis))
 
 
 @pytest.mark.parametrize("illness", [is_killed, hangs])
-def test_while_the_process(illness, own_redis):
+def test_no_harm_while_the_process(illness, own_redis):
     assert_harmless(own_redis.port, illness(own_redis))
 
 
 @pytest.mark.parametrize("illness", [drops_packets, is_dead, is_slow, is_garbled])
-def test_while_the_wire(illness, wire):
+def test_no_harm_while_the_wire(illness, wire):
     assert_harmless(wire.port, illness(wire))
 
 
