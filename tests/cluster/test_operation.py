@@ -2,9 +2,10 @@
 
 import errno
 import json
+import re
 
 import pytest
-from support.cluster import eventually
+from support.cluster import ROOT, eventually
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,18 @@ def test_a_nodes_counters_begin_anew_with_it_and_are_for_the_node_alone(cluster)
         connect = f"import socket; print(socket.socket().connect_ex(('{cluster.address[host]}', 9464)))"
         for other in {cluster.balancer, *cluster.apps} - {host}:
             assert cluster.run(other, f'python3 -c "{connect}"') == str(errno.ECONNREFUSED)
+
+
+def test_the_documented_command_ends_a_users_sessions_on_all_nodes(cluster):
+    """As docs/operate.md has it, typed on one node."""
+    text = (ROOT / "docs/operate.md").read_text()
+    command = re.search(r"^    (systemd-run .*? sessions )end-user ada$", text, re.MULTILINE | re.DOTALL)[1]
+    host, user = cluster.apps[0], cluster.account["username"]
+    visitor = cluster.log_in(cluster.apps[-1])
+    assert cluster.apps[-1] in cluster.run(host, f"{command} list {user}")
+    cluster.run(host, f"{command} end-user {user}")
+    for door in cluster.doors:
+        assert visitor.get(door).status_code == 401
 
 
 def test_old_releases_are_pruned_and_the_current_one_never_is(cluster):
