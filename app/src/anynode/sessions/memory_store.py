@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from .observer import Observer
-from .store import Counts, Login, Record, SessionInfo, as_moment
+from .store import PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
 
 @dataclass
@@ -26,7 +26,9 @@ class MemoryStore:
 
     observer = Observer()  # nothing is counted
 
-    def __init__(self, *, idle: float, lifetime: float, per_user: int = 10, clock: Callable[[], float] = time.time):
+    def __init__(
+        self, *, idle: float, lifetime: float, per_user: int = PER_USER, clock: Callable[[], float] = time.time
+    ):
         self._idle = idle
         self.lifetime = lifetime
         self._per_user = per_user

@@ -19,14 +19,13 @@ from .connections import Connections
 from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
 from .observer import Observer
-from .store import Counts, Login, Record, SessionInfo, as_moment
+from .store import PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
 # "major" or "major.minor". A release that adds fields raises the minor number: others read what they know and keep the
 # rest, since a write touches only what it changes. One that gives a field another meaning raises the major number:
 # older releases then answer 503 and leave the session to the newer ones.
 FORMAT = "1"
 _FORMAT_SHAPE = re.compile(r"([1-9][0-9]{0,3})(\.[0-9]{1,4})?")
-PER_USER = 10
 _VALUE = "s:"
 _BATCH = 1000
 _log = logging.getLogger(__name__)

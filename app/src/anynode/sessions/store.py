@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 from .observer import Observer
 
+PER_USER = 10  # sessions that a user may have at once, unless a store is told otherwise
+
 
 class Record(NamedTuple):
     """A session as the store has it."""
