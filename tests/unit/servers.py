@@ -18,7 +18,7 @@ REDIS_PASSWORD = "f2b1c04a77d9"  # of a server that lives as long as the tests, 
 PREFIX = "anynode:"
 # all that the app's Redis user may run; AUTH needs no permission
 ACL_COMMANDS = (
-    "+ping +evalsha +script|load +scan +type +exists +del +rename +pexpire +pttl +time"
+    "+evalsha +script|load +scan +type +exists +del +rename +pexpire +pttl +time"
     " +hget +hmget +hgetall +hset +hdel +hincrby +zadd +zrem +zrange"
 )
 

@@ -16,10 +16,14 @@ def test_healthz_never_asks_redis(logged_in, redis):
     assert "Set-Cookie" not in response.headers
 
 
-def test_readyz_asks_redis_once(logged_in, redis):
+@pytest.mark.every_server
+def test_readyz_asks_redis_once_and_leaves_nothing_there(client, redis):
+    assert client.get("/readyz").status_code == 200
+    before = redis.aof_bytes()
     with redis.watch() as seen:
-        assert logged_in.get("/readyz").json["status"] == "ok"
-    assert seen.sent == ["PING"]
+        assert client.get("/readyz").json["status"] == "ok"
+    assert (seen.sent, seen.inside) == (["EVALSHA"], [])
+    assert (redis.aof_bytes(), redis.admin.dbsize()) == (before, 0)
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/session", "/healthz", "/static/style.css"])

@@ -27,11 +27,11 @@ def healthz() -> ResponseReturnValue:
 
 @_health.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """200 when the session store answers too, else 503."""
+    """200 when sessions can be written too, else 503."""
     try:
         current_store().ping()
     except SessionStoreError:
-        return _state("session store unreachable"), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return _state("session store unavailable"), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return _state("ok")
 
 

@@ -80,6 +80,7 @@ class RedisStore:
         self._delete = self._script(frees, "delete")
         self._list = self._script(frees, "list")
         self._end_user = self._script(frees, "end_user")
+        self._ping = self._script(writes, "ping")
 
     def read(self, session_id: str) -> Record | None:
         reply = self._ask("read", self._read, [self._key(session_id)], [self._idle, self._slack])
@@ -162,7 +163,7 @@ class RedisStore:
         return Counts(sessions, len(users), len(set(users)))
 
     def ping(self) -> None:
-        self._ask("ping", self._execute, "PING")
+        self._ask("ping", self._ping, [])
 
     def _all_keys(self) -> Iterator[list[bytes]]:
         """The keys of all sessions, in batches. SCAN may give one twice."""

@@ -100,7 +100,7 @@ class Store(Protocol):
         """What there is now. Not atomic, and slow if there are many."""
 
     def ping(self) -> None:
-        """Raise SessionStoreError unless the store answers."""
+        """Raise SessionStoreError unless sessions can be written."""
 
 
 def as_moment(milliseconds: int) -> datetime:
