@@ -10,6 +10,7 @@ from anynode.sessions import connections
 from anynode.sessions.connections import Connections
 from redis import BlockingConnectionPool, Connection
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import ResponseError, TimeoutError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
@@ -87,6 +88,16 @@ def test_connections_that_redis_closed_while_idle_are_noticed(at_hand, own_redis
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: at_hand.execute("BLPOP", "nothing", "0.1"), range(4)))
     own_redis.admin.client_kill_filter(_type="normal", skipme=True)
+    assert at_hand.execute("ECHO", "mine") == b"mine"
+
+
+def test_when_one_has_broken_the_others_at_hand_are_not_tried(at_hand, own_redis, monkeypatch):
+    monkeypatch.setattr(connections, "_FRESH_SECONDS", 60)  # as if no word had come that they are closed
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: at_hand.execute("BLPOP", "nothing", "0.1"), range(2)))
+    own_redis.admin.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(BrokenConnection):
+        at_hand.execute("ECHO", "lost")
     assert at_hand.execute("ECHO", "mine") == b"mine"
 
 

@@ -55,6 +55,20 @@ def is_read_only(server):
 
 
 @contextmanager
+def is_full(server):
+    server.admin.config_set("maxmemory", 1)
+    yield
+    server.admin.config_set("maxmemory", 0)
+
+
+@contextmanager
+def lacks_replicas(server):
+    server.admin.config_set("min-replicas-to-write", 1)
+    yield
+    server.admin.config_set("min-replicas-to-write", 0)
+
+
+@contextmanager
 def is_loading(server):
     with server.admin.pipeline() as pipeline:
         for number in range(5000):
@@ -148,7 +162,7 @@ def assert_harmless(port, illness):
             assert patient.get(path).status_code == 200
         assert patient.application.test_client().get("/").status_code == 200, "who has no session needs none"
     response, seconds = timed(partial(when_well, partial(patient.get, "/api/session")))
-    assert seconds < 2 + 1, "room for a busy computer, which may miss one probe"
+    assert seconds < 2
     assert (response.json["user"], response.json["counter"]) == (USER, 0)
     assert when_well(partial(patient.post, "/api/counter", json={})).status_code == 200
     assert [session_cookie(each) for each in visitors] == cookies, "nobody was logged out"
@@ -160,19 +174,28 @@ def assert_harmless(port, illness):
 @pytest.mark.every_server
 def test_a_full_redis_still_reads_and_ends_sessions(own_redis, unhurried):
     visitor, leaving = visit(own_redis.port), visit(own_redis.port)
-    own_redis.admin.config_set("maxmemory", 1)
-    for key in own_redis.session_keys():
-        own_redis.admin.pexpire(key, 900_000)  # half of the idle time, so a read moves it
-    for read in READS:
-        assert read(visitor).status_code == 200
-    for write in (*WRITES, log_in):
-        assert_honest(*timed(partial(write, visitor)))
-    cookie = session_cookie(leaving)
-    assert leaving.post("/api/logout", json={}).status_code == 200
-    leaving.set_cookie("session", cookie)
-    assert leaving.get("/api/session").status_code == 401
-    own_redis.admin.config_set("maxmemory", 0)
+    with is_full(own_redis):
+        for key in own_redis.session_keys():
+            own_redis.admin.pexpire(key, 900_000)  # half of the idle time, so a read moves it
+        for read in READS:
+            assert read(visitor).status_code == 200
+        for write in (*WRITES, log_in):
+            assert_honest(*timed(partial(write, visitor)))
+        cookie = session_cookie(leaving)
+        assert leaving.post("/api/logout", json={}).status_code == 200
+        leaving.set_cookie("session", cookie)
+        assert leaving.get("/api/session").status_code == 401
     assert visitor.post("/api/counter", json={}).json == {"counter": 1}
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("illness", [is_read_only, is_full, lacks_replicas, is_loading, forbids])
+def test_a_node_is_not_ready_while_the_server(illness, own_redis, unhurried):
+    client = make_app(own_redis.port).test_client()
+    assert client.get("/readyz").status_code == 200
+    with illness(own_redis):
+        assert_honest(*timed(lambda: client.get("/readyz")))
+    assert when_well(lambda: client.get("/readyz")).status_code == 200
 
 
 def test_where_the_name_leads_now_is_asked_when_a_primary_has_become_a_replica(own_redis, redis, wire, unhurried):
@@ -261,19 +284,18 @@ def test_a_command_without_an_answer_is_not_sent_again(mute_redis):
 def test_a_mute_redis_is_asked_only_now_and_then(mute_redis):
     client = make_app(mute_redis.server_address[1]).test_client()
     client.set_cookie("session", make_id())
+    now = 0.0
+    client.application.session_interface.store._breaker._clock = lambda: now
     for _ in range(3):
         client.get("/api/session")
     mute_redis.commands.clear()
-    began = time.monotonic()
-    answers = [timed(lambda: client.get("/api/session")) for _ in range(50)]
-    assert time.monotonic() - began < 0.9, "no probe was due yet"
-    for answer in answers:
-        assert_honest(*answer)
+    for _ in range(50):
+        assert_honest(*timed(lambda: client.get("/api/session")))
     assert mute_redis.commands == []
     assert_honest(*timed(lambda: client.get("/readyz")))
     for path in ("/healthz", "/static/style.css"):
         assert client.get(path).status_code == 200
-    time.sleep(1)
+    now = 1.0
     threads = [threading.Thread(target=lambda: client.get("/api/session")) for _ in range(8)]
     for thread in threads:
         thread.start()

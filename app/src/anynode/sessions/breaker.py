@@ -15,7 +15,10 @@ class Breaker:
     that succeeds ends that.
     """
 
-    def __init__(self, *, failures: int = 3, pause: float = 1, clock: Callable[[], float] = time.monotonic):
+    # When the store is well, a probe may just have begun in vain: to connect, log in and ask takes 3 timeouts of 0.3 s
+    # at most, and then a pause, so that 1.4 s later a call is admitted, in each process for itself.
+
+    def __init__(self, *, failures: int = 3, pause: float = 0.5, clock: Callable[[], float] = time.monotonic):
         self._limit = failures
         self._pause = pause
         self._clock = clock

@@ -1,9 +1,11 @@
 """Sends commands over a redis-py client's connections, with few layers in between."""
 
+from contextlib import suppress
 from os import getpid
 from time import monotonic
 from typing import Any, Protocol
 
+from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 # A Redis that has closed a connection is not back so soon, so it doesn't matter who finds that out.
@@ -55,8 +57,10 @@ class Connections:
             else:
                 self._put_back(connection)
             raise
-        except BaseException:
+        except BaseException as error:
             self._drop(connection)  # the answer may still come, and must not become that of another command
+            if isinstance(error, BrokenConnection):
+                self._drop_all()
             raise
         self._put_back(connection)
         return reply
@@ -78,6 +82,12 @@ class Connections:
             self._at_hand.append((connection, monotonic()))
         else:
             self._pool.release(connection)
+
+    def _drop_all(self) -> None:
+        """Those at hand have most likely broken with it, and each would cost one more visitor the answer."""
+        with suppress(IndexError):
+            while True:
+                self._drop(self._at_hand.pop()[0])
 
     def _drop(self, connection: Connection) -> None:
         connection.disconnect()
