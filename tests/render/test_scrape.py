@@ -103,17 +103,20 @@ def rendered(tmp_path_factory):
     return render(tmp_path_factory.mktemp("rendered"), 1, app_workers=WORKERS, app_metrics_port=free_port())
 
 
+@pytest.fixture(scope="module")
+def metrics_port(rendered):
+    return int(re.search(r"^METRICS_PORT = (\d+)$", rendered.text("app1/gunicorn.conf.py"), re.MULTILINE)[1])
+
+
 @pytest.fixture
-def start(rendered, tmp_path):
+def start(rendered, metrics_port, tmp_path):
     """Starts a node, and stops it in the end."""
     nodes = []
-    port = int(re.search(r"^METRICS_PORT = (\d+)$", rendered.text("app1/gunicorn.conf.py"), re.MULTILINE)[1])
 
     def start_node(**options):
-        nodes.append(Node(rendered.files / "app1" / "gunicorn.conf.py", port, tmp_path, **options))
+        nodes.append(Node(rendered.files / "app1" / "gunicorn.conf.py", metrics_port, tmp_path, **options))
         return nodes[-1]
 
-    start_node.metrics_port = port
     yield start_node
     for node in nodes:
         node.stop()
@@ -195,8 +198,8 @@ def test_a_visitor_who_says_nothing_keeps_nobody_from_the_scrape(node):
         assert node.visits() == 0
 
 
-def test_a_port_that_is_taken_is_said_and_taken_over_once_it_is_free(start):
-    with socket.create_server(("127.0.0.1", start.metrics_port)):
+def test_a_port_that_is_taken_is_said_and_taken_over_once_it_is_free(start, metrics_port):
+    with socket.create_server(("127.0.0.1", metrics_port)):
         node = start().wait()
         assert node.get("/").status_code == 200
         assert eventually(lambda: "Address already in use" in node.log())
@@ -215,15 +218,18 @@ def test_an_app_without_prometheus_client_is_served(start, tmp_path):
         node.scrape()
 
 
-@pytest.mark.parametrize(("address", "words"), [("::1", ""), ("localhost", "does not appear to be an IPv4 or IPv6")])
-def test_only_an_ip_address_gets_past_the_check_before_a_restart(rendered, tmp_path, address, words):
-    """The check runs beside the app that serves, without its directory of counts."""
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("127.0.0.1", ""), ("::1", ""), ("localhost", "does not appear to be an IPv4 or IPv6")],
+)
+def test_only_an_ip_address_gets_past_the_check_before_a_restart(rendered, metrics_port, tmp_path, address, words):
+    """The check runs beside the app that serves and has the port, without its directory of counts."""
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(rendered.text("app1/gunicorn.conf.py").replace('"127.0.0.1"', f'"{address}"'))
     command = [sys.executable, "-m", "gunicorn", "--check-config", "--config", config, "anynode:create_app()"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environ(PYTHONPATH=PACKAGES), capture_output=True, text=True, check=False
-    )
+    settings = environ(PYTHONPATH=PACKAGES)
+    with socket.create_server(("127.0.0.1", metrics_port)):
+        done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False)
     assert (done.returncode != 0) == bool(words), done.stderr
     assert words in done.stderr
 

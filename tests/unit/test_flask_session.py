@@ -417,10 +417,12 @@ def test_a_login_of_flask_login_moves_too(redis, monkeypatch):
     browser = Browser()
     assert browser.post(old, "/login", name=USER, password=PASSWORD).json == {"user": USER}
     assert browser.cookies.keys() == {"session"}
-    other = browser.fork()
+    other, elsewhere = browser.fork(), logged_in(new)
     assert who(browser, new) == USER
     assert browser.cookies.keys() == {NEW}
-    assert browser.post(new, "/sessions/end").json == {"ended": 0}, "still fresh"
+    assert browser.post(new, "/sessions/end").json == {"ended": 1}, "still fresh, and the user's"
+    assert who(elsewhere, new) is None
+    assert len(new.session_interface.store.sessions_of(USER)) == 1
     browser.post(new, "/logout")
     assert [who(each, new) for each in (browser, other)] == [None, None]
 

@@ -211,10 +211,15 @@ def test_what_cannot_be_an_id_is_rejected(metered, cookie):
     assert moved == {"requests none": 1, "rejected_ids": 2}
 
 
-def test_an_unreadable_session_ends_once(metered, redis):
+def _foreign(admin, key):
+    admin.set(key, "x", ex=100)
+
+
+@pytest.mark.parametrize("spoil", [lambda admin, key: admin.hset(key, "s:note", "{"), _foreign])
+def test_an_unreadable_session_ends_once(metered, redis, spoil):
     log_in(metered.client)
     (key,) = redis.session_keys()
-    redis.admin.hset(key, "s:note", "{")
+    spoil(redis.admin, key)
     with metered.watch() as moved:
         metered.client.get("/api/session")
     steps = {"store_seconds read": 1, "store_seconds delete": 1}

@@ -6,10 +6,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from http.client import HTTPConnection
 
 import pytest
 from anynode.sessions.ids import make_id
 from unit.helpers import USER, assert_honest, log_in, make_app, session_cookie, timed, token, visit, when_well
+from unit.nodes import start_node, wait_until_it_serves
 from unit.servers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, free_port
 
 # What a visitor may ask for that needs a session
@@ -302,6 +304,28 @@ def test_a_mute_redis_is_asked_only_now_and_then(mute_redis):
     for thread in threads:
         thread.join()
     assert mute_redis.commands == ["AUTH", "EVALSHA"], "one of them was the probe"
+
+
+def test_a_few_threads_answer_what_needs_no_session_while_many_ask_for_theirs(mute_redis, tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        node, port = start_node(mute_redis.server_address[1], file, workers=1, threads=4)
+    try:
+        wait_until_it_serves(port, log)
+        asked = [HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(40)]
+        began = time.monotonic()
+        for each in asked:
+            each.request("GET", "/api/session", headers={"Cookie": f"session={make_id()}", "Connection": "close"})
+        wait_until_it_serves(port, log)
+        seconds = [time.monotonic() - began]
+        for each in asked:
+            response = each.getresponse()
+            assert (response.status, response.headers["Retry-After"]) == (503, "1")
+            seconds.append(time.monotonic() - began)
+        assert max(seconds) < 1
+    finally:
+        node.terminate()
+        node.wait(20)
 
 
 def test_an_acl_that_forbids_is_503_and_no_logout(own_redis):

@@ -1,30 +1,24 @@
 """Requests at once on two nodes, each with its own gunicorn, and one Redis: each race 200 times, without one loss."""
 
 import json
-import os
 import random
 import socket
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from http.client import HTTPConnection
 from itertools import cycle
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from anynode.sessions import Session
-from unit.helpers import environ, redis_store
-from unit.servers import DEFAULT, free_port
+from unit.helpers import redis_store
+from unit.nodes import start_node, wait_until_it_serves
+from unit.servers import DEFAULT
 
 pytestmark = pytest.mark.every_server
 
 ROUNDS, ROUNDS_ELSEWHERE = 200, 60  # on the first server, on each other one
 PROCESSES, THREADS = 2, 4  # of each node
 AT_ONCE = 2 * THREADS  # requests: more might wait for a thread of one process that took them all
-ROOT = Path(__file__).parents[2]
 
 
 class Answer(NamedTuple):
@@ -63,36 +57,13 @@ class Gate:
         self._held.close()
 
 
-def start_node(name, redis_port, log):
-    port = free_port()
-    options = f"--worker-class gthread --workers {PROCESSES} --threads {THREADS} --bind 127.0.0.1:{port}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", *options.split(), "--no-control-socket", "unit.race_app:app"],
-        env=os.environ | environ(redis_port, APP_NODE=name) | {"PYTHONPATH": f"{ROOT}/app/src:{ROOT}/tests"},
-        stdout=log,
-        stderr=log,
-    )
-    return process, port
-
-
-def wait_until_it_serves(port, log):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        connection = HTTPConnection("127.0.0.1", port, timeout=1)
-        with suppress(OSError):
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"a node did not start within 20 s:\n{log.read_text()}")
-
-
 @pytest.fixture(scope="module")
 def nodes(shared_redis, tmp_path_factory):
     """The ports of two nodes."""
     log = tmp_path_factory.mktemp("nodes") / "log"
     with log.open("w") as file:
-        started = [start_node(name, shared_redis.port, file) for name in ("a", "b")]
+        size = {"workers": PROCESSES, "threads": THREADS, "app": "unit.race_app:app"}
+        started = [start_node(shared_redis.port, file, APP_NODE=name, **size) for name in ("a", "b")]
     try:
         for _, port in started:
             wait_until_it_serves(port, log)
