@@ -92,6 +92,7 @@ def test_a_session_lives_through_all_its_steps(store):
     assert len(store.sessions_of("ada")) == 1
     session.end()
     assert store.sessions_of("ada") == []
+    store.ping()
 
 
 def test_sessions_outlive_a_failover(store, sentinel, trio):
