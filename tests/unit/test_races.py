@@ -1,4 +1,4 @@
-"""Requests at once on two nodes, each with its own gunicorn, and one Redis: each race 200 times, without one loss."""
+"""Requests at once on two nodes with a gunicorn each, and one Redis: 200 times on each server, without one loss."""
 
 import json
 import random
@@ -12,11 +12,10 @@ import pytest
 from anynode.sessions import Session
 from unit.helpers import redis_store
 from unit.nodes import start_node, wait_until_it_serves
-from unit.servers import DEFAULT
 
 pytestmark = pytest.mark.every_server
 
-ROUNDS, ROUNDS_ELSEWHERE = 200, 60  # on the first server, on each other one
+ROUNDS = 200
 PROCESSES, THREADS = 2, 4  # of each node
 AT_ONCE = 2 * THREADS  # requests: more might wait for a thread of one process that took them all
 
@@ -91,7 +90,7 @@ def store(redis):
 
 
 @pytest.fixture
-def race(store, nodes, server_name):
+def race(store, nodes):
     """Sends requests, given as lists of steps, with the cookie of one session, ROUNDS times. Returns the rounds.
 
     They go to the nodes in turn. All have read the session before one goes on; `in_turn` means that each has been
@@ -124,7 +123,7 @@ def race(store, nodes, server_name):
 
     def run(*requests, in_turn=False):
         rounds = []
-        while len(rounds) < (ROUNDS if server_name == DEFAULT else ROUNDS_ELSEWHERE):
+        while len(rounds) < ROUNDS:
             begun = [begin(len(rounds) + i, requests) for i in range(AT_ONCE // len(requests))]
             rounds += [finish(*each, in_turn) for each in begun]
         processes = {answer.process for each in rounds for answer in each.answers} - {None}
