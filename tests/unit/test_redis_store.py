@@ -76,6 +76,18 @@ def test_a_stale_read_slides_the_expiry(redis, store):
     assert 99_000 < redis.admin.pttl(key) <= 100_000
 
 
+@pytest.mark.parametrize("write", [lambda s: s.update(a=2), lambda s: s.rotate(), lambda s: s.increment("a")])
+def test_a_write_slides_the_expiry_though_the_read_was_long_ago(redis, store, write):
+    session = Session(store, begin(store, a=1))
+    assert session["a"] == 1
+    (key,) = redis.session_keys()
+    redis.admin.pexpire(key, 5000)
+    write(session)
+    session.save()
+    (key,) = redis.session_keys()
+    assert 99_000 < redis.admin.pttl(key) <= 100_000
+
+
 def test_the_expiry_never_passes_the_lifetime(redis):
     store = redis_store(redis, idle=100, lifetime=50)
     session_id = begin(store, a=1)
