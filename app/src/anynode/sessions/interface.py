@@ -49,14 +49,14 @@ class SharedSessionInterface(SessionInterface):
         self._tell_visitor(app, session, response)
 
     def _tell_visitor(self, app: Flask, session: Session, response: AnyResponse) -> None:
-        attributes = self._cookie_attributes(app)
         if session.new_id:
             longest = min(app.permanent_session_lifetime.total_seconds(), self.store.lifetime)
             # browsers obey it rather than a date, so that the clocks of nodes may differ
             max_age = int(longest) if session.is_lasting else None
-            response.set_cookie(self.get_cookie_name(app), session.new_id, max_age=max_age, **attributes)
+            name, attributes = self.get_cookie_name(app), self._cookie_attributes(app)
+            response.set_cookie(name, session.new_id, max_age=max_age, **attributes)
         elif session.is_cookie_dead:
-            response.delete_cookie(self.get_cookie_name(app), **attributes)
+            response.delete_cookie(self.get_cookie_name(app), **self._cookie_attributes(app))
 
     def _cookie_attributes(self, app: Flask) -> dict[str, Any]:
         return {
@@ -72,14 +72,15 @@ class SharedSessionInterface(SessionInterface):
 def _keep_private(response: AnyResponse) -> None:
     """Tell caches that the answer is for this visitor alone."""
     # Flask's properties parse and write the whole header, and it is seldom there
-    if response.headers.getlist("Vary"):
+    present = {name.lower() for name, _ in response.headers}
+    if "vary" in present:
         response.vary.add("Cookie")
     else:
-        response.headers["Vary"] = "Cookie"
-    if response.headers.getlist("Cache-Control"):
+        response.headers.add("Vary", "Cookie")
+    if "cache-control" in present:
         response.cache_control.no_store = True
     else:
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.add("Cache-Control", "no-store")
 
 
 def _replace(response: AnyResponse, other: Response) -> None:
