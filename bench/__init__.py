@@ -1,0 +1,1 @@
+"""Measuring: what sessions cost (bench/sessions), what visitors notice (bench/load)."""

@@ -1,0 +1,55 @@
+"""The result in plain words."""
+
+
+def summary(result: dict) -> str:
+    """result: what Run.go() returns, or --json prints."""
+    wait, gap = result["wait"], result["longest_without_success"]
+    rate = result["requests"] / result["seconds"]
+    short = "" if result["complete"] else f", FEWER THAN THE {result['requests_asked']} ASKED FOR: --seconds were over"
+    lines = [
+        f"{result['url']}: {result['requests']} requests in {result['seconds']:.1f} s ({rate:.0f}/s) "
+        f"by {result['visitors']} visitors, from {result['began']}{short}",
+        _line("failed", _listed(result["failures"]) if result["failed"] else "0"),
+        _line("worst wait", f"{_moment(wait['worst'])}; of failed ones too: {_moment(wait['worst_of_all'])}"),
+    ]
+    if wait["p50"] is not None:
+        lines.append(_line("waits", f"half within {wait['p50']:.3f} s, 99 % within {wait['p99']:.3f} s"))
+    lines += [
+        _line("no success for", f"{gap['seconds']:.3f} s at most, {gap['at']:.1f} s after the start"),
+        _line("sessions lost", str(result["sessions_lost"])),
+        _line(
+            "writes",
+            f"{result['lost_writes']} lost, {result['doubled_writes']} doubled, "
+            f"{result['unacknowledged_but_kept']} unacknowledged but kept",
+        ),
+        _line("retried", f"on a fresh connection, as browsers do: {_listed(result['retried']) or '0'}"),
+    ]
+    lines += [
+        _line(method, f"{each['requests']} requests, failed: {_listed(each['failures']) or '0'}")
+        for method, each in result["by_method"].items()
+        if each["requests"] or method != "login"
+    ]
+    lines.append(_line("by node", _listed(result["by_node"])))
+    if set(result["by_release"]) - {"none"}:
+        lines.append(_line("by release", _listed(result["by_release"])))
+    lines.append(_line("own delay", f"this tool itself sent up to {result['own_lag']:.3f} s late"))
+    if result["first_failures"]:
+        lines.append("The first failures:")
+        lines += [
+            f"  {each['at']:.3f} s after the start, {each['method']}: {each['failure']} after {each['seconds']:.3f} s, "
+            f"node {each['node']}, request {each['request_id']}"
+            for each in result["first_failures"]
+        ]
+    return "\n".join(lines)
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<15}{text}"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name}: {number}" for name, number in counts.items())
+
+
+def _moment(worst: dict) -> str:
+    return f"{worst['seconds']:.3f} s ({worst['method']}, {worst['at']:.1f} s after the start)"
