@@ -245,3 +245,22 @@ def test_port_0_switches_metrics_off(tmp_path):
     cluster = render(tmp_path, 1, app_metrics_port=0)
     assert "prometheus" not in cluster.text("app1/gunicorn.conf.py").lower()
     assert "PROMETHEUS" not in cluster.text("app1/anynode.service")
+
+
+def test_no_thread_writes_to_the_log_while_workers_are_forked(rendered, tmp_path):
+    """A worker that is forked in the middle of that may never start, and then hears no SIGTERM."""
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(
+        rendered.text("app1/gunicorn.conf.py")
+        + "\nimport logging\n"
+        + "class Record(logging.LogRecord):\n"
+        + "    def getMessage(self):\n"
+        + "        return f'{self.threadName}: {super().getMessage()}'\n"
+        + "logging.setLogRecordFactory(Record)\n"
+    )
+    node = Node(config, 0, tmp_path)
+    try:
+        node.wait()
+    finally:
+        node.stop()
+    assert "MainThread: metrics: answered at" in node.log()
