@@ -1,6 +1,7 @@
 """What several of these tests need: inventories, a tiny app, and Ansible on the controller alone."""
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,6 +13,14 @@ import yaml
 from werkzeug.security import generate_password_hash
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_module(path):
+    """Import one of the project's Ansible modules, by its path in the project."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def inventory(apps=2, network="192.0.2.{}", **variables):

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from render.helpers import ROOT, render
+from render.helpers import ROOT, load_module, render
 from unit.servers import ACL_COMMANDS
 from werkzeug.security import check_password_hash
+
+upstream = load_module("plugins/modules/upstream.py")
 
 CONFIG_TEST = ROOT / "roles" / "redis" / "files" / "redis-config-test"
 # By name: number of app nodes, and how addresses look.
@@ -53,11 +55,12 @@ def at_port(address, port):
 
 
 def test_nginx_shares_the_load_among_all_app_nodes(cluster):
-    upstream = re.search(r"upstream app \{(.*?)\n    \}", cluster.text("nginx.conf"), re.DOTALL)[1]
-    servers = re.findall(r"^\s*server (\S+) max_fails=", upstream, re.MULTILINE)
-    assert servers == [at_port(address, 8000) for address in cluster.apps]
-    assert re.search(r"^\s*zone app \d+k;", upstream, re.MULTILINE)
-    assert re.search(r"^\s*keepalive \d+;", upstream, re.MULTILINE)
+    block = re.search(r"upstream app \{(.*?)\n    \}", cluster.text("nginx.conf"), re.DOTALL)[1]
+    assert "include /etc/nginx/upstream.conf;" in block
+    servers = json.loads(cluster.text("upstream.json")).values()
+    assert list(servers) == [at_port(address, 8000) for address in cluster.apps]
+    assert re.search(r"^\s*zone app \d+k;", block, re.MULTILINE)
+    assert re.search(r"^\s*keepalive \d+;", block, re.MULTILINE)
 
 
 def test_nginx_accepts_its_configuration(cluster, tmp_path):
@@ -66,7 +69,10 @@ def test_nginx_accepts_its_configuration(cluster, tmp_path):
     text = re.sub(r"/var/log/nginx|/run(?=/nginx\.pid)", str(tmp_path), cluster.text("nginx.conf"))
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     directories = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
-    (tmp_path / "nginx.conf").write_text(text.replace("http {", f"http {{ {directories}", 1))
+    text = text.replace("http {", f"http {{ {directories}", 1)
+    (tmp_path / "nginx.conf").write_text(text.replace("/etc/nginx/upstream.conf", f"{tmp_path}/upstream.conf"))
+    servers = json.loads(cluster.text("upstream.json"))
+    (tmp_path / "upstream.conf").write_text(upstream.render(upstream.change({}, servers, "max_fails=2")[0]))
     done = run(nginx, "-t", "-c", tmp_path / "nginx.conf")
     assert done.returncode == 0, done.stdout
 

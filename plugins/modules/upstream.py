@@ -1,0 +1,209 @@
+#!/usr/bin/python
+"""Says which app nodes nginx sends visitors to, and which ones are out, by whom and why."""
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: upstream
+short_description: the nodes behind the balancer, and those that are out for a while
+description:
+  - Keeps one file that nginx includes, a line for each node. A node that is out is C(down) there; a comment on its
+    line says who took it out, since when and why, and stays until it is put back, whatever else changes.
+  - nginx tries the file before it is loaded, is reloaded, and old workers finish what they hold; the module returns
+    once no connection to a node that left is open, or when C(drain_seconds) are over.
+  - The last node that is in is never taken out.
+options:
+  path: {type: path, default: /etc/nginx/upstream.conf, description: the file}
+  servers: {type: dict, description: "C(address:port) by name of all nodes; default: those that the file lists"}
+  options: {type: str, description: "nginx's parameters of each server; default: as they are"}
+  keep: {type: list, elements: str, description: "let go of nodes that are not among these, if one of them is in"}
+  take_out: {type: list, elements: str, default: [], description: nodes to take out}
+  put_back: {type: list, elements: str, default: [], description: nodes to put back}
+  kinds: {type: list, elements: str, description: "put back only who has such a C(kind) in the note; default: anyone"}
+  note: {type: dict, default: {}, description: "who took the nodes out, since when, why; kept with them"}
+  drain_seconds: {type: int, default: 30, description: how long what is in flight may take}
+"""
+
+LINE = re.compile(
+    r"server (?P<address>\S+) (?P<options>.*?)(?P<down> down)?; +# (?P<name>\S+)(?: out: (?P<note>\{.*\}))?"
+)
+RELOAD_SECONDS = 15
+
+
+class Refused(Exception):
+    """Nothing was changed; the message names the culprit and the remedy."""
+
+
+def parse(text):
+    """Return the servers by name: address, options, and the note of one that is out, else None."""
+    servers = {}
+    for line in text.splitlines():
+        found = LINE.fullmatch(line.strip())
+        if found:
+            note = json.loads(found["note"] or "{}") if found["down"] else None
+            servers[found["name"]] = {"address": found["address"], "options": found["options"], "out": note}
+    return servers
+
+
+def render(servers):
+    """Return the file's text: what parse() reads."""
+    lines = ["# Managed by Ansible: which nodes are in, and who took one out (playbooks/drain.yml, undrain.yml)."]
+    for name, server in servers.items():
+        out = server["out"]
+        state, note = ("", "") if out is None else (" down", " out: " + json.dumps(out, sort_keys=True))
+        lines.append(f"server {server['address']} {server['options']}{state};  # {name}{note}")
+    return "\n".join(lines) + "\n"
+
+
+def change(before, servers=None, options=None, keep=None, take_out=(), put_back=(), kinds=None, note=None):
+    """Return what becomes of the servers in `before`, and those that stay in since they are the last."""
+    if servers is None:
+        after = {name: dict(server) for name, server in before.items()}
+    else:
+        outs = {name: server["out"] for name, server in before.items()}
+        after = {name: {"address": address, "options": "", "out": outs.get(name)} for name, address in servers.items()}
+    if keep is not None and any(after[name]["out"] is None for name in keep if name in after):
+        after = {name: server for name, server in after.items() if name in keep}
+    for name, server in after.items():
+        server["options"] = before.get(name, server)["options"] if options is None else options
+        if name in put_back and server["out"] and (kinds is None or server["out"].get("kind") in kinds):
+            server["out"] = None
+    alone = []
+    for name in take_out:
+        if name not in after or after[name]["out"] is not None:
+            continue  # who took it out first, and why, stays
+        if [each for each, server in after.items() if server["out"] is None] == [name]:
+            alone.append(name)
+        else:
+            after[name]["out"] = dict(note or {})
+    if after and all(server["out"] is not None for server in after.values()):
+        raise Refused(
+            f"No node would be left behind the balancer: {', '.join(after)} are out."
+            " Put one back first: ansible-playbook playbooks/undrain.yml -e node=NAME"
+        )
+    return after, alone
+
+
+def run(*command):
+    """Run a command; return its exit status and all that it said."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def write(path, text):
+    """Replace the file in one rename."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.chmod(0o644)
+    partial.rename(path)
+
+
+def land(path, text):
+    """Write the file, unless nginx refuses the configuration with it."""
+    before = path.read_text() if path.exists() else None
+    write(path, text)
+    status, said = run("/usr/sbin/nginx", "-t")
+    if status:
+        if before is None:
+            path.unlink()
+        else:
+            write(path, before)
+        raise Refused(f"nginx refuses {path}; the one before is in its place again. {said}")
+
+
+def workers():
+    """Return the ids of nginx's workers that accept connections."""
+    _status, listed = run("ps", "-C", "nginx", "-o", "pid=,args=")
+    lines = [line.split(None, 1) for line in listed.splitlines()]
+    return {pid for pid, args in lines if args.startswith("nginx: worker process") and "shutting down" not in args}
+
+
+def reload():
+    """Make nginx load its configuration; return when new workers have taken the old ones' place."""
+    old = workers()
+    status, said = run("systemctl", "reload", "nginx")
+    if status:
+        raise Refused(f"nginx does not reload: {said}")
+    end = time.monotonic() + RELOAD_SECONDS
+    while not (new := workers()) or new & old:
+        if time.monotonic() > end:
+            raise Refused(f"nginx has not loaded the change after {RELOAD_SECONDS} s: journalctl -u nginx")
+        time.sleep(0.05)
+
+
+def in_flight(addresses):
+    """Return the number of open connections to these addresses."""
+    count = 0
+    for address in addresses:
+        host, port = address.rsplit(":", 1)
+        _status, listed = run("ss", "-Htn", "state", "established", f"dst {host} and dport = :{port}")
+        count += len(listed.splitlines())
+    return count
+
+
+def drain(addresses, seconds):
+    """Wait until no connection to these addresses is open; return the number of those that are, after `seconds`."""
+    end = time.monotonic() + seconds
+    while (left := in_flight(addresses)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return left
+
+
+def main():
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "default": "/etc/nginx/upstream.conf"},
+            "servers": {"type": "dict"},
+            "options": {"type": "str"},
+            "keep": {"type": "list", "elements": "str"},
+            "take_out": {"type": "list", "elements": "str", "default": []},
+            "put_back": {"type": "list", "elements": "str", "default": []},
+            "kinds": {"type": "list", "elements": "str"},
+            "note": {"type": "dict", "default": {}},
+            "drain_seconds": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    args = module.params
+    path = Path(args["path"])
+    text = path.read_text() if path.exists() else ""
+    before = parse(text)
+    left = 0
+    try:
+        asked = {key: args[key] for key in ("servers", "options", "keep", "take_out", "put_back", "kinds", "note")}
+        after, alone = change(before, **asked)
+        # Whoever was cut off before nginx loaded the file left the copy as it was.
+        loaded = path.with_name(path.name + ".loaded")
+        changed = bool(text or after) and (render(after) != text or not loaded.exists() or loaded.read_text() != text)
+        if changed and not module.check_mode:
+            land(path, render(after))
+            if run("systemctl", "is-active", "--quiet", "nginx")[0] == 0:
+                reload()
+                gone = [
+                    server["address"]
+                    for name, server in before.items()
+                    if server["out"] is None and (name not in after or after[name]["out"] is not None)
+                ]
+                left = drain(gone, args["drain_seconds"])
+            write(loaded, render(after))
+    except Refused as refused:
+        module.fail_json(msg=str(refused))
+    module.exit_json(
+        changed=changed,
+        diff={"before_header": str(path), "before": text, "after": render(after) if changed else text},
+        out={name: server["out"] for name, server in after.items() if server["out"] is not None},
+        listed=list(after),
+        alone=alone,
+        in_flight=left,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Who is behind the balancer: the decisions of the module that keeps nginx's upstream."""
+
+import pytest
+from render.helpers import load_module
+
+upstream = load_module("plugins/modules/upstream.py")
+
+TWO = {"app1": "192.0.2.31:8000", "app2": "[2001:db8::32]:8000"}
+NOTE = {"by": "ada@desk", "why": 'new disk; {"quoted"}', "kind": "drain"}
+
+
+@pytest.fixture
+def both():
+    return upstream.change({}, TWO, "max_fails=2")[0]
+
+
+def test_what_is_written_is_read_again(both):
+    after, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
+    assert upstream.parse(upstream.render(after)) == after
+    assert after["app2"]["out"] == NOTE
+
+
+def test_a_node_that_is_out_stays_out_whatever_else_changes(both):
+    out, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
+    after, _alone = upstream.change(out, TWO | {"app3": "192.0.2.33:8000"}, "max_fails=9")
+    assert after["app2"]["out"] == NOTE
+    assert after["app3"] == {"address": "192.0.2.33:8000", "options": "max_fails=9", "out": None}
+    back, _alone = upstream.change(after, put_back=["app2"])
+    assert back["app2"]["out"] is None
+
+
+def test_a_run_puts_back_only_what_a_run_took_out(both):
+    out, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
+    assert upstream.change(out, put_back=["app2"], kinds=["run"])[0] == out
+    assert upstream.change(out, put_back=["app2"], kinds=["run", "drain"])[0] == both
+
+
+def test_who_took_a_node_out_first_is_remembered(both):
+    out, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
+    assert upstream.change(out, take_out=["app2"], note={"by": "eve"})[0] == out
+
+
+def test_the_last_node_is_never_taken_out(both):
+    out, alone = upstream.change(both, take_out=["app1", "app2"], note=NOTE)
+    assert alone == ["app2"]
+    assert out["app2"]["out"] is None
+    with pytest.raises(upstream.Refused, match="undrain.yml"):
+        upstream.change(out, {"app1": TWO["app1"]}, "max_fails=2")
+
+
+def test_unknown_nodes_are_nobodys_business(both):
+    assert upstream.change(both, take_out=["app9"], put_back=["app8"], note=NOTE) == (both, [])
+
+
+def test_nodes_that_are_not_listed_leave_unless_nobody_would_be_left(both):
+    assert list(upstream.change(both, keep=["app1", "app3"])[0]) == ["app1"]
+    assert upstream.change(both, keep=["app3"])[0] == both
+    out, _alone = upstream.change(both, take_out=["app1"], note=NOTE)
+    assert upstream.change(out, keep=["app1"])[0] == out
