@@ -29,7 +29,7 @@ def test_readyz_asks_redis_once_and_leaves_nothing_there(client, redis):
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/session", "/healthz", "/static/style.css"])
 def test_every_response_says_who_answered(client, path):
     headers = client.get(path).headers
-    assert (headers["X-Node"], headers["X-Release"]) == ("app1", "r1")
+    assert (headers["X-Node"], headers["X-Release"], headers["X-Run"]) == ("app1", "r1", "none")
     assert len(headers["X-Request-ID"]) == 32
 
 

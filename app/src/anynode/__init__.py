@@ -32,7 +32,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.session_interface = SharedSessionInterface(_make_store(config))
     for part in (csrf, errors, health, api, views, commands):
         part.register(app)
-    stamped = Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release})
+    stamped = Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release, "X-Run": config.run})
     app.wsgi_app = TrustedProxy(stamped, config.trusted_proxies)  # type: ignore[method-assign] # Flask's own advice
     return app
 

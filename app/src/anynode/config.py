@@ -23,6 +23,7 @@ class Config:
 
     node: str
     release: str
+    run: str  # the run of the deployment that put this release here
     secret_key: str = field(repr=False)
     users: Mapping[str, str] = field(repr=False)  # name -> werkzeug password hash
     session_store: str
@@ -48,6 +49,7 @@ class Config:
         config = cls(
             node=read("APP_NODE", _name),
             release=read("APP_RELEASE", _name, "dev"),
+            run=read("APP_RUN", _name, "none"),
             secret_key=read("APP_SECRET_KEY", _secret_key),
             users=read("APP_USERS", _users),
             session_store=store,

@@ -2,6 +2,7 @@
 """Puts a release and its settings, together, in the place of those that run; or the last good ones back."""
 
 import json
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -25,8 +26,10 @@ options:
     choices: [compared, switched, restored, good, bad, rolled_back, pruned]
     description:
       - C(switched) makes a deployment of C(next/) and restarts the app; C(restored) does that with the last good one.
-      - C(good), C(bad) and C(rolled_back) mark the current deployment; only a good one is ever gone back to.
+      - C(good) and C(bad) mark the current deployment, C(rolled_back) the newest one of C(release); only a good one is
+        ever gone back to.
       - C(pruned) removes old deployments and releases.
+  release: {type: str, default: "", description: id of the release that was rolled back}
   run: {type: str, default: "", description: id of the run, which names the deployment}
   by: {type: str, default: "", description: who runs it, from where}
   why: {type: str, default: "", description: what is wrong with a deployment that is not good}
@@ -103,7 +106,7 @@ class Node:
                 continue
             if other_release and told["release"] == running:
                 continue
-            if (self.root / "releases" / told["release"]).is_dir():
+            if (path / "release").is_dir():
                 return path
         return None
 
@@ -123,9 +126,8 @@ class Node:
 
     def make(self, run, by):
         """Make a deployment of next/ and return it."""
-        release = (self.next / "release").readlink().name
-        if not (self.root / "releases" / release).is_dir():
-            raise Refused(f"releases/{release} is not on this node. Run site.yml, which ships it.")
+        if not (self.next / "release").is_dir():
+            raise Refused(f"{(self.next / 'release').readlink()} is not on this node")
         deployment = self.root / "deployments" / run
         partial = deployment.with_name(run + ".partial")
         for path in (partial, deployment):
@@ -133,7 +135,7 @@ class Node:
                 shutil.rmtree(path)
         shutil.copytree(self.next, partial, symlinks=True)
         (partial / "run.env").write_text(f"APP_RUN={run}\n")
-        record(partial, run=run, by=by, made=now(), release=release, state="new")
+        record(partial, run=run, by=by, made=now(), release=release_id(self.next / "release"), state="new")
         partial.rename(deployment)
         return deployment
 
@@ -141,12 +143,17 @@ class Node:
         """Remove old deployments and releases. What runs, and what can be gone back to, stays; so do the newest."""
         stay = {path for path in (self.current, self.last_good(), self.last_good(other_release=True)) if path}
         releases = sorted((self.root / "releases").iterdir(), key=lambda path: path.stat().st_ctime, reverse=True)
-        kept = {read(path).get("release") for path in stay} | {path.name for path in releases[:keep]}
+        kept = {(path / "release").resolve() for path in stay} | set(releases[:keep])
         gone = [path for path in self.deployments()[keep:] if path not in stay]
-        gone += [path for path in releases if path.name not in kept]
+        gone += [path for path in releases if path.resolve() not in kept]
         for path in gone:
             shutil.rmtree(path)
         return [path.name for path in gone]
+
+
+def release_id(path):
+    """Return the id of the release that a link leads to: its name without the node's Python."""
+    return re.sub(r"-py[0-9.]+$", "", path.readlink().name)
 
 
 def same(one, other):
@@ -199,7 +206,12 @@ def act(node, args):
         if good is None:
             raise Refused("there is no earlier deployment on this node that was good")
         run_deployment(node, good, args["name"])
-    elif args["state"] in ("good", "bad", "rolled_back"):
+    elif args["state"] == "rolled_back":
+        of_it = [path for path in node.deployments() if read(path)["release"] == args["release"]]
+        if not of_it or read(of_it[0])["state"] == "rolled_back":
+            return False
+        record(of_it[0], state="rolled_back", marked=now(), marked_by=args["by"])
+    elif args["state"] in ("good", "bad"):
         before = read(node.current).get("state")
         if before == args["state"] or (args["state"], before) == ("bad", "good"):
             return False  # what was good is not to blame for what failed before it was replaced
@@ -218,6 +230,7 @@ def main():
                 "required": True,
                 "choices": ["compared", "switched", "restored", "good", "bad", "rolled_back", "pruned"],
             },
+            "release": {"type": "str", "default": ""},
             "run": {"type": "str", "default": ""},
             "by": {"type": "str", "default": ""},
             "why": {"type": "str", "default": ""},
