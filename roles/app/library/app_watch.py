@@ -97,7 +97,7 @@ def watch(args):
         except Unwell as unwell:
             if time.monotonic() > end:
                 raise Unwell(f"not ready after {args['start_seconds']} s: {unwell}") from unwell
-            time.sleep(0.2)
+            time.sleep(0.5)
     before = starts(args["unit"])
     headers, _data = visitor.must("POST", "/api/login", {"username": args["username"], "password": args["password"]})
     insist_on_release(headers, args["release"])
