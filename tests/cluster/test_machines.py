@@ -26,8 +26,10 @@ def test_the_debian_release_is_the_one_of_the_inventory(cluster):
 
 def test_all_nodes_run_one_release(cluster):
     """One id, in the link, in the directory's name and in what the app says."""
-    ids = {cluster.run(host, "basename $(readlink /srv/anynode/current)").rsplit("-py")[0] for host in cluster.apps}
-    ids |= {cluster.run(host, "cat /srv/anynode/current/RELEASE") for host in cluster.apps}
+    ids = {
+        cluster.run(host, "basename $(readlink /srv/anynode/current/release)").rsplit("-py")[0] for host in cluster.apps
+    }
+    ids |= {cluster.run(host, "cat /srv/anynode/current/release/RELEASE") for host in cluster.apps}
     ids |= {cluster.visitor().get(host, "/healthz").headers["X-Release"] for host in cluster.apps}
     assert len(ids) == 1
 
@@ -36,7 +38,7 @@ def test_gunicorn_is_new_enough_threaded_and_sandboxed(cluster):
     """27.0.1 answers late requests on kept connections properly; gthread; not root; no way to gain rights."""
     for host in cluster.apps:
         version = cluster.run(
-            host, "cd /srv/anynode/current && python3 -c 'import gunicorn; print(gunicorn.__version__)'"
+            host, "cd /srv/anynode/current/release && python3 -c 'import gunicorn; print(gunicorn.__version__)'"
         )
         assert tuple(map(int, version.split("."))) >= (27, 0, 1)
         pid = cluster.run(host, "systemctl show --value --property MainPID anynode.service")
@@ -68,12 +70,12 @@ def test_a_second_run_in_check_mode_reports_no_change_and_shows_no_secret(cluste
 def test_secrets_are_in_one_file_that_only_root_reads(cluster):
     """Not in a process list, the journal, what systemd shows, or another file of the configuration."""
     for host in cluster.apps:
-        assert cluster.run(host, "stat -c '%U %a' /etc/anynode/secrets.env") == "root 600"
-        assert cluster.run(host, "runuser -u anynode -- cat /etc/anynode/secrets.env", check=False) == ""
+        assert cluster.run(host, "stat -c '%U %a' /srv/anynode/current/secrets.env") == "root 600"
+        assert cluster.run(host, "runuser -u anynode -- cat /srv/anynode/current/secrets.env", check=False) == ""
     for host in cluster.address:
         shown = cluster.run(host, "ps axww -o args; systemctl show '*'; journalctl --no-pager -o cat")
         files = cluster.run(
-            host, "cat /etc/anynode/app.env /etc/redis/*.conf /etc/redis/*.acl 2>/dev/null", check=False
+            host, "cat /srv/anynode/current/app.env /etc/redis/*.conf /etc/redis/*.acl 2>/dev/null", check=False
         )
         for name in SECRETS:
             assert cluster.secret(name) not in shown + files, f"{name} is on {host}"
