@@ -1,0 +1,85 @@
+"""Two people at once, a run that is cut off, a node that can't be reached, a disk that is full."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+from support.cluster import ROOT, eventually
+from support.nodes import out, pids, releases
+
+
+@pytest.fixture
+def deploy(cluster):
+    """Start a deploy that takes its time, in the background; ended at the end."""
+    begun = []
+
+    def begin(*arguments):
+        command = ["ansible-playbook", "-i", cluster.inventory, "playbooks/deploy.yml", "-e", "app_watch_seconds=60"]
+        process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"ANSIBLE_NOCOLOR": "true"},
+            start_new_session=True,
+        )
+        begun.append(process)
+        assert eventually(lambda: out(cluster) == [cluster.apps[0]], seconds=90)
+        return process
+
+    yield begin
+    for process in begun:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_second_run_is_refused_and_one_that_was_cut_off_is_repaired(cluster, unnoticed, release, deploy):
+    """With who holds the lock; once that run is gone, the next one takes over and goes on."""
+    new = release()
+    others = pids(cluster, *cluster.apps[1:])
+    with unnoticed():
+        first = deploy(*new)
+        done = cluster.playbook("playbooks/deploy.yml")
+        assert done.returncode != 0
+        said = " ".join(done.stdout.split())
+        assert "is at work since" in said and "playbooks/deploy.yml" in said and "-e run_take_over=" in said
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        assert out(cluster) == [cluster.apps[0]]
+        assert pids(cluster, *cluster.apps[1:]) == others
+        done = cluster.playbook("playbooks/deploy.yml", *new)
+    assert done.returncode == 0, done.stdout
+    assert out(cluster) == []
+    assert len(set(releases(cluster).values())) == 1
+
+
+def test_a_node_that_cannot_be_reached_stops_a_run_before_it_begins(cluster, unnoticed, release):
+    """Or, if it is told to, the run goes on without that node and leaves it out, until a run reaches it again."""
+    lost, new = cluster.apps[-1], release()
+    before = pids(cluster, *cluster.apps)
+    cluster.run(lost, "systemctl stop ssh.socket ssh.service; pkill -x sshd || true")
+    try:
+        with unnoticed():
+            done = cluster.playbook("playbooks/deploy.yml", *new)
+            assert done.returncode != 0
+            assert pids(cluster, *cluster.apps) == before
+            done = cluster.playbook("playbooks/deploy.yml", "-e", "skip_unreachable=true", *new)
+            assert done.returncode == 4, done.stdout  # Ansible's: a host was unreachable
+            assert out(cluster) == [lost]
+            assert pids(cluster, lost) == before[-1:]
+    finally:
+        cluster.run(lost, "systemctl start ssh.service")
+    done = cluster.playbook("playbooks/deploy.yml", *new)
+    assert done.returncode == 0, done.stdout
+    assert out(cluster) == []
+    assert len(set(releases(cluster).values())) == 1
+
+
+def test_a_full_disk_stops_a_run_before_it_begins(cluster, release):
+    """Whichever machine's it is."""
+    before = pids(cluster, *cluster.apps)
+    done = cluster.playbook("playbooks/deploy.yml", "-e", "room_mb=100000000", *release())
+    assert done.returncode != 0
+    assert "MB" in done.stdout
+    assert pids(cluster, *cluster.apps) == before
