@@ -1,5 +1,6 @@
 """Visitors who are there all along, and releases that differ."""
 
+import math
 import os
 import shutil
 
@@ -10,8 +11,10 @@ from support.nodes import out
 
 __all__ = ["cluster"]
 
-# The size of the load: CI's, or that of `make drill`.
-REQUESTS = int(os.environ.get("ANYNODE_LOAD_REQUESTS", "2000"))
+# `make drill` sets it: the full size of the load, and waits are held against their limits. Elsewhere only counts are
+# asserted, since a busy computer's pauses say nothing about a deploy.
+DRILL = "ANYNODE_DRILL" in os.environ
+REQUESTS = 20_000 if DRILL else 2000
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def visitors(cluster, tmp_path):
 
 @pytest.fixture
 def unnoticed(visitors):
-    """Load that nobody may notice anything in: no failed request, no lost session or write, no wait above 1 s."""
+    """Load in which nobody may notice anything: no failed request, no lost session or write."""
 
     class Unnoticed:
         def __init__(self, worst_wait=1, **options):
@@ -40,7 +43,7 @@ def unnoticed(visitors):
         def __exit__(self, *error):
             self.load.__exit__(*error)
             if error[0] is None:
-                assert_nobody_noticed(self.run.result, self.worst_wait)
+                assert_nobody_noticed(self.run.result, self.worst_wait if DRILL else math.inf)
 
     return Unnoticed
 
@@ -61,9 +64,9 @@ def release(tmp_path):
     return make
 
 
-@pytest.fixture(autouse=True)
-def all_are_in(cluster):
-    """Each test begins and ends with all nodes behind the balancer, on the release that the project's app/ makes."""
+@pytest.fixture(autouse=True, scope="module")
+def repaired(cluster):
+    """Whatever a file of tests left, site.yml mends: all nodes are in, with the release of the project's app/."""
     yield
     done = cluster.playbook("site.yml", "-e", "app_watch_seconds=0")
     assert done.returncode == 0, done.stdout

@@ -30,8 +30,9 @@ def deploy(cluster):
 
     yield begin
     for process in begun:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_a_second_run_is_refused_and_one_that_was_cut_off_is_repaired(cluster, unnoticed, release, deploy):
