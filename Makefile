@@ -47,6 +47,9 @@ unit: .venv/tests test-tools ## the tests that need no machine
 molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
 	molecule test --no-command-borders -s $(SCENARIO)
 
+drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (20 minutes)
+	ANYNODE_DRILL=1 molecule test --no-command-borders -s operations
+
 bench-sessions: .venv/tests test-tools ## what sessions cost, beside other session layers (3 minutes)
 	@scripts/bench-sessions
 
@@ -68,4 +71,4 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up venv check password hash down test lint unit molecule bench-sessions engine test-tools lock
+.PHONY: help up venv check password hash down test lint unit molecule drill bench-sessions engine test-tools lock
