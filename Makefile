@@ -26,6 +26,9 @@ venv: .venv/controller ## make the virtual environment, to type commands by hand
 check: .venv/controller ## prove again that every node knows a login
 	$(PLAYBOOK) playbooks/check.yml $(ARGS)
 
+status: .venv/controller ## how the cluster is: make status, make -s status ARGS=--json
+	@scripts/status -i $(INVENTORY) $(ARGS)
+
 password: .venv/controller ## print the password of the demo account
 	@ANSIBLE_STDOUT_CALLBACK=summary $(PLAYBOOK) playbooks/password.yml
 
@@ -71,4 +74,4 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up venv check password hash down test lint unit molecule drill bench-sessions engine test-tools lock
+.PHONY: help up venv check status password hash down test lint unit molecule drill bench-sessions engine test-tools lock

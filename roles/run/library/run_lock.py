@@ -14,8 +14,8 @@ description:
   - The lock is a file that names its holder. Who finds it taken gets the holder's words and changes nothing.
 options:
   path: {type: path, default: /var/lib/anynode/run.lock, description: the file}
-  state: {type: str, choices: [taken, released], required: true, description: what to do}
-  holder: {type: dict, required: true, description: "who takes it; C(id) tells runs apart"}
+  state: {type: str, choices: [taken, released, told], required: true, description: C(told) only says who holds it}
+  holder: {type: dict, description: "who takes it; C(id) tells runs apart"}
   take_over: {type: str, default: "", description: id of a run whose lock may be taken from it}
 """
 
@@ -54,13 +54,17 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/var/lib/anynode/run.lock"},
-            "state": {"type": "str", "choices": ["taken", "released"], "required": True},
-            "holder": {"type": "dict", "required": True},
+            "state": {"type": "str", "choices": ["taken", "released", "told"], "required": True},
+            "holder": {"type": "dict"},
             "take_over": {"type": "str", "default": ""},
         },
+        required_if=[("state", "taken", ["holder"]), ("state", "released", ["holder"])],
+        supports_check_mode=True,
     )
     args = module.params
     path = Path(args["path"])
+    if args["state"] == "told" or module.check_mode:
+        module.exit_json(changed=False, held_by=read(path) or None)
     if args["state"] == "taken":
         module.exit_json(changed=False, held_by=take(path, args["holder"], args["take_over"]))
     if read(path).get("id") == args["holder"]["id"]:

@@ -1,0 +1,218 @@
+"""Sums up how the cluster is: a report for programs, a table for people."""
+
+from datetime import UTC, datetime
+
+GROUPS = ("nginx", "redis", "app")
+GIGABYTE = 10**9
+LEAST_FREE_BYTES, LEAST_FREE_SHARE = GIGABYTE, 0.1
+MOST_MEMORY_SHARE = 0.9
+
+
+def status_report(hostvars, groups, addresses, asked):
+    """Return how the cluster is, from what playbooks/status.yml registered for the hosts in `asked`."""
+    hosts = [(group, name) for group in GROUPS for name in groups.get(group, []) if name in asked]
+    told = {name: _registered(hostvars[name]) for _group, name in hosts}
+    locks = [told[name]["lock"] for _group, name in hosts if told[name]["lock"]]
+    report = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "well": True,
+        "problems": [],
+        "warnings": [],
+        "lock": locks[0]["held_by"] if locks else None,
+        "nodes": [],
+    }
+    balancers = {name: told[name]["upstream"] for group, name in hosts if group == "nginx" and told[name]["upstream"]}
+    for group, name in hosts:
+        node = {"name": name, "group": group, "address": str(addresses[name])} | _reach(told[name]["disks"])
+        if node["reachable"]:
+            tell = {"nginx": _tell_balancer, "redis": _tell_redis, "app": _tell_app}[group]
+            node |= tell(told[name])
+        if group == "app":
+            node["balancers"] = {each: _place(name, upstream) for each, upstream in balancers.items()}
+        report["nodes"].append(node)
+        report["problems"] += [f"{name} {problem}" for problem in _problems(node, report["lock"])]
+        report["warnings"] += [f"{name}: {warning}" for warning in _warnings(node)]
+    report["well"] = not report["problems"]
+    return report
+
+
+def _registered(variables):
+    """What the tasks left for one host, {} for what was not asked."""
+    names = ("disks", "upstream", "unit", "lock", "redis", "app", "deployment")
+    results = {name: variables.get(f"status_{name}") or {} for name in names}
+    return {name: {} if result.get("skipped") or result.get("failed") else result for name, result in results.items()}
+
+
+def _reach(disks):
+    """Whether a machine answered, and how full it is."""
+    if disks.get("unreachable") or not disks:
+        return {"reachable": False, "state": "unreachable", "why": " ".join(str(disks.get("msg", "")).split())}
+    found = {}
+    for line in disks["stdout_lines"][1:]:
+        free, size, path = line.split(None, 2)
+        found[path] = {"path": path, "free": int(free), "size": int(size)}
+    return {"reachable": True, "state": "not asked", "why": "", "disks": list(found.values())}
+
+
+def _tell_balancer(told):
+    state = told["unit"].get("stdout", "unknown")
+    if state in ("active", "reloading"):
+        return {"state": "runs"}
+    return {"state": "stopped", "why": f"nginx.service is {state}"}
+
+
+def _tell_redis(told):
+    return {name: value for name, value in told["redis"].items() if name not in ("changed", "failed")}
+
+
+def _tell_app(told):
+    current, service = told["deployment"].get("current", {}), told["app"]
+    return {
+        "state": service.get("state", "not asked"),
+        "why": service.get("why", ""),
+        "release": current.get("release"),
+        "answers_as": service.get("release") or None,
+        "run": current.get("run"),
+        "since": current.get("started"),
+        "pending": told["deployment"].get("outdated", []),
+    }
+
+
+def _place(name, upstream):
+    """Whether a balancer sends visitors to a node; if not, who took it out, since when, why."""
+    note = upstream["out"].get(name)
+    return {"in": name in upstream["listed"] and note is None, "listed": name in upstream["listed"]} | (note or {})
+
+
+def _problems(node, lock):
+    """What somebody has to do something about; what a person did on purpose is none."""
+    places = node.get("balancers", {})
+    outs = {each: place for each, place in places.items() if not place["in"]}
+    is_drained = (
+        bool(places) and len(outs) == len(places) and {place.get("kind") for place in outs.values()} == {"drain"}
+    )
+    if node["state"] not in ("ready", "runs") and not is_drained:
+        yield f"is {node['state']}" + (f": {node['why']}" if node["why"] else "")
+    if node.get("answers_as") and node["answers_as"] != node["release"]:
+        yield f"answers as release {node['answers_as']}, but {node['release']} is what it should run"
+    for balancer, place in outs.items():
+        if not place["listed"]:
+            yield f"is unknown to {balancer}"
+        elif place.get("kind") != "drain" and (lock or {}).get("id") != place.get("run", ""):
+            yield f"is out of {balancer}: {place.get('why', 'nobody says why')}"
+    for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
+        if node.get(name, "ok") != "ok":
+            yield f"has {name} {node[name]}"
+
+
+def _warnings(node):
+    """What is going to be a problem."""
+    for disk in node.get("disks", []):
+        if disk["free"] < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * disk["size"]):
+            yield f"{_size(disk['free'])} of {_size(disk['size'])} are free on {disk['path']}"
+    if node.get("maxmemory") and node["used_memory"] > MOST_MEMORY_SHARE * node["maxmemory"]:
+        yield f"{_size(node['used_memory'])} of {_size(node['maxmemory'])} memory are used; a full Redis refuses logins"
+    if node.get("aof_enabled") is False:
+        yield "sessions are not written to disk (appendonly no)"
+
+
+def status_table(report):
+    """Return the report as text."""
+    rows = [("node", "group", "address", "state", "balancer", "release", "since", "run")]
+    for node in report["nodes"]:
+        rows.append(
+            (
+                node["name"],
+                node["group"],
+                node["address"],
+                node["state"],
+                _in_or_out(node.get("balancers")),
+                node.get("release") or "",
+                _time(node.get("since")),
+                node.get("run") or "",
+            )
+        )
+    lines = _columns(rows)
+    parts = [lines, _out_lines(report["nodes"]), _pending_lines(report["nodes"])]
+    parts += [[_redis_line(node)] for node in report["nodes"] if node["group"] == "redis" and "redis_version" in node]
+    if report["lock"]:
+        lock = report["lock"]
+        parts.append([f"{lock.get('by')} is at work since {_time(lock.get('since'))}: {lock.get('what')}"])
+    parts.append([f"warning: {each}" for each in report["warnings"]])
+    parts.append([f"problem: {each}" for each in report["problems"]] or ["All is well."])
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _columns(rows):
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _in_or_out(places):
+    states = {place["in"] for place in (places or {}).values()}
+    if not states:
+        return "" if places is None else "?"
+    return "in" if states == {True} else "out" if states == {False} else "in and out"
+
+
+def _out_lines(nodes):
+    return [
+        f"{node['name']} is out of {balancer} since {_time(place.get('since'))},"
+        f" by {place.get('by')}: {place.get('why')}"
+        for node in nodes
+        for balancer, place in node.get("balancers", {}).items()
+        if not place["in"] and place["listed"]
+    ]
+
+
+def _pending_lines(nodes):
+    return [
+        f"{node['name']} changes at the next run: {', '.join(node['pending'])}" for node in nodes if node.get("pending")
+    ]
+
+
+def _redis_line(node):
+    limit = _size(node["maxmemory"]) if node["maxmemory"] else "no limit"
+    parts = [f"Redis {node['redis_version']} uses {_size(node['used_memory'])} of {limit}"]
+    if "sessions" in node:
+        parts.append(f"{'' if node['sessions_counted'] else 'about '}{node['sessions']} sessions")
+    parts.append(f"{node['connected_clients']} clients")
+    saved = node["aof_last_write_status"]
+    fsync = node.get("appendfsync", "?")
+    parts.append(f"append-only file: fsync {fsync}, {saved}" if node["aof_enabled"] else "no append-only file")
+    parts.append(f"last snapshot {node['rdb_last_bgsave_status']}")
+    return "; ".join(parts)
+
+
+def _time(text):
+    """A time as people read it, in UTC."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (TypeError, ValueError):
+        return text or ""
+
+
+def _size(number):
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self):
+        """Name the filters."""
+        return {"status_report": status_report, "status_table": status_table}
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    report = json.load(sys.stdin)
+    print(json.dumps(report, indent=4, sort_keys=True) if "--json" in sys.argv else status_table(report))
+    sys.exit(0 if report["well"] else 1)
