@@ -1,8 +1,22 @@
 """Sums up how the cluster is: a report for programs, a table for people."""
 
+import json
+import re
+from base64 import b64decode
 from datetime import UTC, datetime
 
 GROUPS = ("nginx", "redis", "app")
+# What the tasks of the playbook and of the roles register.
+REGISTERED = {
+    "disks": "status_disks",
+    "upstream": "__nginx_upstream_told",
+    "unit": "__nginx_unit",
+    "maintenance": "__nginx_maintenance_told",
+    "lock": "__run_lock_told",
+    "redis": "__redis_told",
+    "app": "__app_told",
+    "deployment": "__app_deployment_told",
+}
 GIGABYTE = 10**9
 LEAST_FREE_BYTES, LEAST_FREE_SHARE = GIGABYTE, 0.1
 MOST_MEMORY_SHARE = 0.9
@@ -38,8 +52,7 @@ def status_report(hostvars, groups, addresses, asked):
 
 def _registered(variables):
     """What the tasks left for one host, {} for what was not asked."""
-    names = ("disks", "upstream", "unit", "lock", "redis", "app", "deployment")
-    results = {name: variables.get(f"status_{name}") or {} for name in names}
+    results = {name: variables.get(variable) or {} for name, variable in REGISTERED.items()}
     return {name: {} if result.get("skipped") or result.get("failed") else result for name, result in results.items()}
 
 
@@ -55,10 +68,13 @@ def _reach(disks):
 
 
 def _tell_balancer(told):
+    text = b64decode(told["maintenance"].get("content") or "").decode()
+    note = re.search(r"^# on: (.*)$", text, re.MULTILINE)
+    found = {"maintenance": json.loads(note[1]) if note else None}
     state = told["unit"].get("stdout", "unknown")
     if state in ("active", "reloading"):
-        return {"state": "runs"}
-    return {"state": "stopped", "why": f"nginx.service is {state}"}
+        return found | {"state": "runs"}
+    return found | {"state": "stopped", "why": f"nginx.service is {state}"}
 
 
 def _tell_redis(told):
@@ -133,11 +149,11 @@ def status_table(report):
             )
         )
     lines = _columns(rows)
-    parts = [lines, _out_lines(report["nodes"]), _pending_lines(report["nodes"])]
+    parts = [lines, _maintenance_lines(report["nodes"]), _out_lines(report["nodes"]), _pending_lines(report["nodes"])]
     parts += [[_redis_line(node)] for node in report["nodes"] if node["group"] == "redis" and "redis_version" in node]
     if report["lock"]:
         lock = report["lock"]
-        parts.append([f"{lock.get('by')} is at work since {_time(lock.get('since'))}: {lock.get('what')}"])
+        parts.append([f"{lock.get('by')} holds the lock of runs since {_time(lock.get('since'))}: {lock.get('what')}"])
     parts.append([f"warning: {each}" for each in report["warnings"]])
     parts.append([f"problem: {each}" for each in report["problems"]] or ["All is well."])
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -153,6 +169,14 @@ def _in_or_out(places):
     if not states:
         return "" if places is None else "?"
     return "in" if states == {True} else "out" if states == {False} else "in and out"
+
+
+def _maintenance_lines(nodes):
+    return [
+        f"{node['name']} turns visitors away since {_time(note.get('since'))}, by {note.get('by')}: {note.get('why')}"
+        for node in nodes
+        if (note := node.get("maintenance"))
+    ]
 
 
 def _out_lines(nodes):
@@ -175,8 +199,8 @@ def _redis_line(node):
     limit = _size(node["maxmemory"]) if node["maxmemory"] else "no limit"
     parts = [f"Redis {node['redis_version']} uses {_size(node['used_memory'])} of {limit}"]
     if "sessions" in node:
-        parts.append(f"{'' if node['sessions_counted'] else 'about '}{node['sessions']} sessions")
-    parts.append(f"{node['connected_clients']} clients")
+        parts.append(f"sessions: {'' if node['sessions_counted'] else 'about '}{node['sessions']}")
+    parts.append(f"clients: {node['connected_clients']}")
     saved = node["aof_last_write_status"]
     fsync = node.get("appendfsync", "?")
     parts.append(f"append-only file: fsync {fsync}, {saved}" if node["aof_enabled"] else "no append-only file")
@@ -210,7 +234,6 @@ class FilterModule:
 
 
 if __name__ == "__main__":
-    import json
     import sys
 
     report = json.load(sys.stdin)

@@ -6,7 +6,13 @@ import stat
 import pytest
 from render.helpers import ansible_playbook, inventory, write_app, write_inventory
 
-SECRETS = {"app_demo_password", "app_secret_key", "redis_admin_password", "redis_app_password"}
+SECRETS = {
+    "app_demo_password",
+    "app_secret_key",
+    "nginx_maintenance_key",
+    "redis_admin_password",
+    "redis_app_password",
+}
 
 
 def plays(done):

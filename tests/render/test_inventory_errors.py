@@ -264,3 +264,9 @@ def test_a_name_that_nearly_is_an_option_is_misspelt_too(good):
 def test_the_apps_key_is_as_long_as_the_app_wants_it():
     """What the app refuses is refused here, before a machine is touched."""
     assert "it needs 32" in only(list(module.secret_errors({"app_secret_key": "k3" * 10})))
+
+
+def test_the_key_of_maintenance_is_part_of_an_address():
+    assert list(module.secret_errors({"nginx_maintenance_key": SECRET + "_-"})) == []
+    message = only(list(module.secret_errors({"nginx_maintenance_key": SECRET + "/;"})))
+    assert message.startswith("The secret `nginx_maintenance_key` is part of an address")

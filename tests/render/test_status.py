@@ -24,9 +24,9 @@ def app_node(**changes):
     current = {"release": "1.0-abc", "run": "r1", "started": "2026-11-22T09:00:00.000+00:00"}
     return {
         "status_disks": disks(),
-        "status_deployment": {"current": current, "outdated": []},
-        "status_app": {"state": "ready", "why": "", "release": "1.0-abc"},
-        "status_redis": {"skipped": True},
+        "__app_deployment_told": {"current": current, "outdated": []},
+        "__app_told": {"state": "ready", "why": "", "release": "1.0-abc"},
+        "__redis_told": {"skipped": True},
     } | changes
 
 
@@ -51,11 +51,11 @@ def told():
     return {
         "lb1": {
             "status_disks": disks(),
-            "status_unit": {"stdout": "active"},
-            "status_upstream": {"listed": ["app1", "app2"], "out": {}},
-            "status_lock": {"held_by": None},
+            "__nginx_unit": {"stdout": "active"},
+            "__nginx_upstream_told": {"listed": ["app1", "app2"], "out": {}},
+            "__run_lock_told": {"held_by": None},
         },
-        "redis1": {"status_disks": disks(), "status_redis": redis},
+        "redis1": {"status_disks": disks(), "__redis_told": redis},
         "app1": app_node(),
         "app2": app_node(),
     }
@@ -74,7 +74,7 @@ def test_a_cluster_that_is_well(told):
     assert (found["well"], found["problems"], found["warnings"]) == (True, [], [])
     table = status.status_table(found)
     assert table.splitlines()[3].split()[:6] == ["app1", "app", "192.0.2.31", "ready", "in", "1.0-abc"]
-    assert "12 sessions" in table
+    assert "sessions: 12" in table
     assert table.endswith("All is well.")
 
 
@@ -84,7 +84,7 @@ def test_a_node_that_cannot_be_reached(told):
 
 
 def test_a_node_that_a_person_drained_may_be_in_any_state(told):
-    told["lb1"]["status_upstream"]["out"] = {"app2": DRAINED}
+    told["lb1"]["__nginx_upstream_told"]["out"] = {"app2": DRAINED}
     told["app2"] = {"status_disks": {"unreachable": True, "msg": "no"}}
     found = report(told)
     assert found["well"]
@@ -93,34 +93,34 @@ def test_a_node_that_a_person_drained_may_be_in_any_state(told):
 
 
 def test_a_node_that_a_run_took_out_is_a_problem_once_that_run_is_over(told):
-    told["lb1"]["status_upstream"]["out"] = {"app2": {"kind": "run", "run": "r9", "why": "a run changes it"}}
+    told["lb1"]["__nginx_upstream_told"]["out"] = {"app2": {"kind": "run", "run": "r9", "why": "a run changes it"}}
     assert problems(told) == ["app2 is out of lb1: a run changes it"]
-    told["lb1"]["status_lock"]["held_by"] = {"id": "r9", "by": "eve@desk", "what": "site.yml"}
+    told["lb1"]["__run_lock_told"]["held_by"] = {"id": "r9", "by": "eve@desk", "what": "site.yml"}
     assert problems(told) == []
 
 
 def test_a_node_that_is_not_ready_says_why(told):
-    told["app1"]["status_app"] = {"state": "not ready", "why": "session store unavailable", "release": "1.0-abc"}
+    told["app1"]["__app_told"] = {"state": "not ready", "why": "session store unavailable", "release": "1.0-abc"}
     assert problems(told) == ["app1 is not ready: session store unavailable"]
 
 
 def test_a_node_that_answers_as_another_release(told):
-    told["app1"]["status_app"]["release"] = "0.9-old"
+    told["app1"]["__app_told"]["release"] = "0.9-old"
     assert problems(told) == ["app1 answers as release 0.9-old, but 1.0-abc is what it should run"]
 
 
 def test_a_node_that_the_balancer_does_not_know(told):
-    told["lb1"]["status_upstream"]["listed"] = ["app1"]
+    told["lb1"]["__nginx_upstream_told"]["listed"] = ["app1"]
     assert problems(told) == ["app2 is unknown to lb1"]
 
 
 def test_a_balancer_that_does_not_run(told):
-    told["lb1"]["status_unit"] = {"stdout": "failed"}
+    told["lb1"]["__nginx_unit"] = {"stdout": "failed"}
     assert problems(told) == ["lb1 is stopped: nginx.service is failed"]
 
 
 def test_a_redis_that_cannot_write(told):
-    told["redis1"]["status_redis"]["aof_last_write_status"] = "err"
+    told["redis1"]["__redis_told"]["aof_last_write_status"] = "err"
     assert problems(told) == ["redis1 has aof_last_write_status err"]
 
 
@@ -133,7 +133,7 @@ def test_a_disk_that_is_nearly_full_is_a_warning_and_no_problem(told, free, size
 
 
 def test_a_redis_that_is_nearly_full_is_a_warning(told):
-    told["redis1"]["status_redis"]["used_memory"] = 240_000_000
+    told["redis1"]["__redis_told"]["used_memory"] = 240_000_000
     assert "240 MB of 256 MB" in report(told)["warnings"][0]
 
 
@@ -144,7 +144,7 @@ def test_only_who_was_asked_is_listed(told):
 
 
 def test_programs_get_json_alone_and_a_status_to_judge_by(told):
-    told["lb1"]["status_unit"] = {"stdout": "failed"}
+    told["lb1"]["__nginx_unit"] = {"stdout": "failed"}
     for given, expected in ((report(told), 1), (report(told) | {"well": True}, 0)):
         done = subprocess.run(
             [sys.executable, ROOT / "plugins/filter/status.py", "--json"],

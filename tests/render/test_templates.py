@@ -70,7 +70,11 @@ def test_nginx_accepts_its_configuration(cluster, tmp_path):
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     directories = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
     text = text.replace("http {", f"http {{ {directories}", 1)
-    (tmp_path / "nginx.conf").write_text(text.replace("/etc/nginx/upstream.conf", f"{tmp_path}/upstream.conf"))
+    for name in ("upstream.conf", "maintenance.conf", "maintenance-key.conf"):
+        text = text.replace(f"/etc/nginx/{name}", f"{tmp_path}/{name}")
+    (tmp_path / "nginx.conf").write_text(text)
+    for name in ("maintenance.conf", "maintenance-key.conf"):
+        shutil.copy(cluster.files / name, tmp_path)
     servers = json.loads(cluster.text("upstream.json"))
     (tmp_path / "upstream.conf").write_text(upstream.render(upstream.change({}, servers, "max_fails=2")[0]))
     done = run(nginx, "-t", "-c", tmp_path / "nginx.conf")
@@ -177,9 +181,10 @@ def test_all_nodes_share_the_secrets(cluster):
 
 
 def test_secrets_stay_in_their_file(cluster):
-    assert len(cluster.secrets) == 4
-    files = [path for path in cluster.files.rglob("*") if path.is_file() and path.name != "secrets.env"]
-    assert len(files) >= 8
+    assert len(cluster.secrets) == 5
+    theirs = ("secrets.env", "maintenance-key.conf")
+    files = [path for path in cluster.files.rglob("*") if path.is_file() and path.name not in theirs]
+    assert len(files) >= 9
     for path in files:
         for name, secret in cluster.secrets.items():
             assert secret not in path.read_text(), f"{name} in {path.name}"

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRETS = ("redis_app_password", "redis_admin_password", "app_secret_key", "app_demo_password")
+SECRETS = ("redis_app_password", "redis_admin_password", "app_secret_key", "app_demo_password", "nginx_maintenance_key")
 
 
 class Cluster:

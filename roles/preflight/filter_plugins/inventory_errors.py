@@ -18,6 +18,7 @@ WORDS = """
 PLACEHOLDER = re.compile(rf"<.*>|[^a-z]*(?:(?:{'|'.join(WORDS.split())})[^a-z]*)+", re.IGNORECASE)
 SECRET_LENGTH = 16  # characters; made ones have 24 to 64
 SECRET_LENGTHS = {"app_secret_key": 32}
+IN_ADDRESSES = ("nginx_maintenance_key",)  # secrets that are part of an address, and a cookie
 HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
 
 
@@ -127,6 +128,8 @@ def secret_errors(secrets):
             problem = f"has {len(text)} characters; it needs {least}. Remove its definition and one is made."
         elif not re.fullmatch(r"[\x21\x23-\x26\x28-\x5b\x5d-\x7e]+", text):
             problem = "has characters that a file of environment variables can't hold (quotes, spaces, backslashes)."
+        elif name in IN_ADDRESSES and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", text):
+            problem = "is part of an address: it may have letters, digits, - and _, 128 at most."
         if problem:
             yield f"The secret `{name}` {problem}"
 

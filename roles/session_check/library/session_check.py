@@ -20,6 +20,7 @@ options:
   nodes: {type: dict, required: true, description: address by name of the app nodes}
   node_port: {type: int, required: true, description: port of the app on the nodes}
   balancer_url: {type: str, required: true, description: where the balancer answers}
+  balancer_cookie: {type: str, default: "", description: "cookie for the balancer alone, C(name=value)"}
   username: {type: str, required: true, description: an account of the app}
   password: {type: str, required: true, description: its password}
   timeout: {type: float, default: 10, description: seconds to wait for one answer}
@@ -34,10 +35,11 @@ class CheckFailed(Exception):
 
 
 class Visitor:
-    """A visitor with one cookie, who may talk to any node with it."""
+    """A visitor with one session, who may talk to any node with it."""
 
-    def __init__(self, timeout):
+    def __init__(self, timeout, extra_cookie=""):
         self.timeout = timeout
+        self.extra_cookie = extra_cookie
         self.cookie = None
 
     def ask(self, url, method, path, body=None):
@@ -48,8 +50,8 @@ class Visitor:
         headers = {"Accept": "application/json"}
         if method != "GET":
             headers["Content-Type"] = "application/json"
-        if self.cookie:
-            headers["Cookie"] = self.cookie
+        if cookies := [cookie for cookie in (self.cookie, self.extra_cookie) if cookie]:
+            headers["Cookie"] = "; ".join(cookies)
         try:
             connection.request(method, path, json.dumps(body or {}) if method != "GET" else None, headers)
             response = connection.getresponse()
@@ -111,9 +113,9 @@ def check_pair(first, second, account, timeout):
         raise CheckFailed(f"logged out on {here}, still known on {there} (status {status})")
 
 
-def check_balancer(url, nodes, account, timeout):
+def check_balancer(url, nodes, account, timeout, extra_cookie):
     """Log in through the balancer and stay known until every node has answered; return the nodes seen."""
-    visitor = Visitor(timeout)
+    visitor = Visitor(timeout, extra_cookie)
     _data, node = visitor.must(url, "POST", "/api/login", account)
     home, seen = node, {node}
     # Round robin reaches N nodes in about N requests; a node that was just away is left out for a few seconds more.
@@ -149,6 +151,7 @@ def main():
             "nodes": {"type": "dict", "required": True},
             "node_port": {"type": "int", "required": True},
             "balancer_url": {"type": "str", "required": True},
+            "balancer_cookie": {"type": "str", "default": "", "no_log": True},
             "username": {"type": "str", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
             "timeout": {"type": "float", "default": 10},
@@ -173,7 +176,7 @@ def main():
     if len(urls) == 1:
         report.append("only one app node: nothing is proven about a second one")
     try:
-        seen = check_balancer(args["balancer_url"], args["nodes"], account, args["timeout"])
+        seen = check_balancer(args["balancer_url"], args["nodes"], account, args["timeout"], args["balancer_cookie"])
         report.append(f"through the balancer, on {', '.join(sorted(seen))}: ok")
     except CheckFailed as failure:
         report.append(f"through the balancer: {failure}")
