@@ -104,9 +104,7 @@ def _problems(node, lock):
     """What somebody has to do something about; what a person did on purpose is none."""
     places = node.get("balancers", {})
     outs = {each: place for each, place in places.items() if not place["in"]}
-    is_drained = (
-        bool(places) and len(outs) == len(places) and {place.get("kind") for place in outs.values()} == {"drain"}
-    )
+    is_drained = bool(places) and all(place.get("kind") == "drain" for place in places.values())
     if node["state"] not in ("ready", "runs") and not is_drained:
         yield f"is {node['state']}" + (f": {node['why']}" if node["why"] else "")
     if node.get("answers_as") and node["answers_as"] != node["release"]:
