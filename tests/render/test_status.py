@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from render.helpers import ROOT, load_module
+from render.helpers import ROOT, ansible_playbook, inventory, load_module, write_inventory
 
 status = load_module("plugins/filter/status.py")
 redis_status = load_module("roles/redis/library/redis_status.py")
@@ -183,3 +183,15 @@ def test_what_info_says():
     info = "# Server\r\nredis_version:8.0.2\r\nused_memory:10\r\naof_enabled:1\r\nloading:0\r\nio_threads:4\r\n"
     told = {"redis_version": "8.0.2", "used_memory": 10, "aof_enabled": True, "loading": False}
     assert redis_status.parse_info(info) == told
+
+
+@pytest.mark.parametrize("strategy", ["linear", "mitogen_linear"])
+def test_a_cluster_that_is_away_as_a_whole_is_told_too(tmp_path, strategy):
+    """ssh fails for each machine; the report is written all the same."""
+    file = tmp_path / "report.json"
+    hosts = write_inventory(tmp_path, inventory())
+    done = ansible_playbook("-i", hosts, "playbooks/status.yml", "-e", f"status_json={file}", ANSIBLE_STRATEGY=strategy)
+    assert done.returncode == 0, done.stdout
+    found = json.loads(file.read_text())
+    assert {node["state"] for node in found["nodes"]} == {"unreachable"}
+    assert len(found["problems"]) == 4
