@@ -189,7 +189,10 @@ def test_what_info_says():
 def test_a_cluster_that_is_away_as_a_whole_is_told_too(tmp_path, strategy):
     """ssh fails for each machine; the report is written all the same."""
     file = tmp_path / "report.json"
-    hosts = write_inventory(tmp_path, inventory())
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexit 255\n")
+    ssh.chmod(0o755)
+    hosts = write_inventory(tmp_path, inventory(ansible_ssh_executable=str(ssh)))
     done = ansible_playbook("-i", hosts, "playbooks/status.yml", "-e", f"status_json={file}", ANSIBLE_STRATEGY=strategy)
     assert done.returncode == 0, done.stdout
     found = json.loads(file.read_text())
