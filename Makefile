@@ -51,7 +51,7 @@ molecule: .venv/tests engine ## one scenario on machines of its own: make molecu
 	molecule test --no-command-borders -s $(SCENARIO)
 
 drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (20 minutes)
-	ANYNODE_DRILL=1 molecule test --no-command-borders -s operations
+	@scripts/drill
 
 bench-sessions: .venv/tests test-tools ## what sessions cost, beside other session layers (3 minutes)
 	@scripts/bench-sessions

@@ -43,6 +43,24 @@ def summary(result: dict) -> str:
     return "\n".join(lines)
 
 
+def row(event: str, result: dict) -> str:
+    """A row of a table: what happened, and what it cost."""
+    wait, gap = result["wait"], result["longest_without_success"]
+    retries = sum(result["retried"].values())
+    cells = [
+        event,
+        f"{result['requests']:,}",
+        f"{result['failed']} ({_listed(result['failures'])})" if result["failed"] else "0",
+        f"{result['sessions_lost']}",
+        f"{result['lost_writes']} / {result['doubled_writes']}",
+        f"{wait['worst']['seconds']:.2f} s",
+        f"{wait['worst_of_all']['seconds']:.2f} s" if result["failed"] else "-",
+        f"{gap['seconds']:.2f} s",
+        f"{retries}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def _line(name: str, text: str) -> str:
     return f"{name:<15}{text}"
 

@@ -1,9 +1,37 @@
 """Releases come, go, and fail, and no visitor notices."""
 
 import json
+import re
+import threading
+import time
+from pathlib import Path
 
 import pytest
 from support.nodes import out, pids, releases, runs
+from support.visitors import FIGURES
+
+
+@pytest.fixture
+def timeline(cluster, tmp_path):
+    """A file for the load's timeline; the drill gets it, and beside it when which node was out, for a figure."""
+    file = Path(FIGURES or tmp_path / "figures").with_name("deploy.json")
+    marks, over = [], threading.Event()
+
+    def note():
+        before = set()
+        while not over.wait(0.3):
+            now = set(out(cluster))
+            marks.extend({"time": time.time(), "what": f"{node} out"} for node in sorted(now - before))
+            marks.extend({"time": time.time(), "what": f"{node} back"} for node in sorted(before - now))
+            before = now
+
+    watch = threading.Thread(target=note)
+    watch.start()
+    yield file
+    over.set()
+    watch.join()
+    end = json.loads(file.read_text())[-1]["time"]
+    file.with_name("deploy-marks.json").write_text(json.dumps([mark for mark in marks if mark["time"] < end]))
 
 
 def away(timeline, node):
@@ -15,21 +43,20 @@ def away(timeline, node):
     return longest
 
 
-def test_a_deploy_and_its_rollback_go_unnoticed(cluster, unnoticed, release, tmp_path):
+def test_a_deploy_and_its_rollback_go_unnoticed(cluster, unnoticed, release, timeline):
     """Node by node, each out of the balancer meanwhile; the same run and release on all; then the same way back."""
     old = releases(cluster)
     new = release()
-    with unnoticed():
+    with unnoticed("deploy on 3 nodes", timeline=timeline):
         done = cluster.playbook("playbooks/deploy.yml", *new)
     assert done.returncode == 0, done.stdout
     assert len(set(runs(cluster).values())) == 1
     assert len(set(releases(cluster).values())) == 1
     assert releases(cluster) != old
-    timeline = json.loads((tmp_path / "timeline.json").read_text())
     # The first one is watched for 3 s before visitors are let in.
-    assert away(timeline, cluster.apps[0]) >= 2, timeline
+    assert away(json.loads(timeline.read_text()), cluster.apps[0]) >= 2
 
-    with unnoticed():
+    with unnoticed("rollback"):
         done = cluster.playbook("playbooks/rollback.yml")
     assert done.returncode == 0, done.stdout
     assert releases(cluster) == old
@@ -43,45 +70,82 @@ def test_a_deploy_and_its_rollback_go_unnoticed(cluster, unnoticed, release, tmp
     assert "There is no earlier release that was good" in " ".join(again.stdout.split())
 
 
+def replaced(old, new):
+    """A change of a file."""
+    return lambda text: text.replace(old, new, 1)
+
+
+# The file, what becomes of it, words of the message; whether it is seen only once it runs.
 BAD = {
-    "does not start": ("__init__.py", "from .config import", "from .nothing import", "No module named"),
-    "is never ready": (
-        "health.py",
-        '    return _state("ok")\n\n\ndef',
-        '    return _state("ill"), 500\n\n\ndef',
-        "500",
+    "does not start": ("src/anynode/__init__.py", replaced("from .config", "from .nothing"), "No module named", False),
+    "has a wrong hash": (
+        "requirements.lock",
+        lambda text: re.sub("sha256:....", "sha256:0000", text),
+        "DO NOT MATCH THE HASHES",
+        False,
+    ),
+    "is never ready": ("src/anynode/health.py", replaced("current_store().ping()", "1 / 0"), "GET /readyz: 500", True),
+    "lacks a file": ("src/anynode/templates/login_form.html", lambda _: None, "GET /: 500", True),
+    "answers slowly": (
+        "src/anynode/users.py",
+        replaced("    assert session.created", '    __import__("time").sleep(3)\n    assert session.created'),
+        "no answer within 2 s",
+        True,
     ),
     "dies after a while": (
-        "__init__.py",
-        "    config = config or",
-        "    import os, signal, threading\n"
-        "    threading.Timer(6, os.kill, (os.getppid(), signal.SIGKILL)).start()\n"
-        "    config = config or",
+        "src/anynode/__init__.py",
+        replaced(
+            "    config = config or",
+            "    import os, signal, threading\n"
+            "    threading.Timer(6, os.kill, (os.getppid(), signal.SIGKILL)).start()\n"
+            "    config = config or",
+        ),
         "after it worked",
+        True,
     ),
-    "is slow": ("api.py", "from flask import", "import time; time.sleep(0)\nfrom flask import", None),
 }
 
 
-@pytest.mark.parametrize("kind", ["does not start", "is never ready", "dies after a while"])
+@pytest.mark.parametrize("kind", BAD)
 def test_a_bad_release_stops_at_the_first_node_and_is_put_back(cluster, unnoticed, release, kind):
     """The others are never touched, the message says what failed, and a good release needs no cleaning up."""
-    path, before, after, words = BAD[kind]
-    old, others = releases(cluster), pids(cluster, *cluster.apps[1:])
-    with unnoticed():
-        done = cluster.playbook("playbooks/deploy.yml", "-e", "app_watch_seconds=12", *release(path, before, after))
+    path, change, words, shows_late = BAD[kind]
+    old, before = releases(cluster), pids(cluster, *cluster.apps)
+    with unnoticed(f"a release that {kind} is deployed"):
+        done = cluster.playbook("playbooks/deploy.yml", "-e", "app_watch_seconds=12", *release(path, change))
     assert done.returncode != 0
     assert words in done.stdout, done.stdout
     assert releases(cluster) == old
-    assert pids(cluster, *cluster.apps[1:]) == others
+    after = pids(cluster, *cluster.apps)
+    assert after[1:] == before[1:]
+    assert (after[0] != before[0]) == shows_late
     assert out(cluster) == []
 
 
 def test_settings_roll_as_releases_do(cluster, unnoticed):
     """A changed setting of the app and of nginx, by site.yml."""
     before = pids(cluster, *cluster.apps)
-    with unnoticed():
+    with unnoticed("settings of nginx and the app change"):
         done = cluster.playbook("site.yml", "-e", "app_threads=6", "-e", "nginx_read_timeout=31s")
     assert done.returncode == 0, done.stdout
     assert not set(before) & set(pids(cluster, *cluster.apps))
     assert len(set(runs(cluster).values())) == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "nginx_read_timeout=banana",
+        "redis_maxmemory=banana",
+        "app_session_idle_seconds=0",
+        "app_wsgi='anynode:nothing()'",
+    ],
+)
+def test_a_bad_setting_is_refused_while_traffic_goes_on(cluster, unnoticed, setting):
+    """Before anything loads it."""
+    before = pids(cluster, *cluster.apps)
+    with unnoticed(f"site.yml -e {setting}", requests=200):
+        done = cluster.playbook("site.yml", "-e", setting)
+    assert done.returncode != 0
+    assert pids(cluster, *cluster.apps) == before
+    assert out(cluster) == []

@@ -4,15 +4,18 @@ import json
 import subprocess
 import time
 
+import pytest
+import requests
 from support.cluster import eventually
-from support.nodes import pids
+from support.nodes import out, pids
+from support.visitors import assert_kept, assert_served_within
 
 from bench.load.report import summary
 
 
-def engine(cluster, command, host):
-    """Let the container engine do something to a machine."""
-    subprocess.run(["docker", *command.split(), f"{cluster.prefix}-{host}"], check=True, capture_output=True)
+def engine(*command):
+    """Let the container engine do something to machines."""
+    subprocess.run(["docker", *command], check=True, capture_output=True)
 
 
 def log(cluster, since):
@@ -23,7 +26,7 @@ def log(cluster, since):
 
 def test_fifty_reloads_of_nginx_go_unnoticed(cluster, unnoticed):
     """New workers take over, old ones finish what they hold."""
-    with unnoticed():
+    with unnoticed("50 reloads of nginx"):
         for _ in range(50):
             cluster.run(cluster.balancer, "systemctl reload nginx")
             time.sleep(0.2)
@@ -31,7 +34,7 @@ def test_fifty_reloads_of_nginx_go_unnoticed(cluster, unnoticed):
 
 def test_a_killed_worker_costs_at_most_what_it_held(cluster, visitors):
     """gunicorn has eight requests of each process under way at most; nginx asks another node for the GETs."""
-    with visitors() as run:
+    with visitors("a gunicorn worker is killed") as run:
         time.sleep(3)
         master = pids(cluster, cluster.apps[0])[0]
         cluster.run(cluster.apps[0], f"pkill --signal KILL --oldest --parent {master}")
@@ -40,38 +43,90 @@ def test_a_killed_worker_costs_at_most_what_it_held(cluster, visitors):
     assert result["failed"] <= 8, summary(result)
     assert not result["by_method"]["GET"]["failures"], summary(result)
     assert not (result["sessions_lost"] or result["lost_writes"] or result["doubled_writes"]), summary(result)
+    assert_served_within(result, 1)
 
 
-def test_a_killed_node_costs_only_what_it_was_at_work_on(cluster, visitors):
-    """Other nodes answer what it was asked to read, unless half the answer was out; a write is never sent twice."""
+def disconnect(cluster, node):
+    """Take a machine off its network."""
+    name = f"{cluster.prefix}-{node}"
+    template = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}"
+    network = subprocess.run(
+        ["docker", "inspect", "--format", template, name], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    subprocess.run(["docker", "network", "disconnect", network, name], check=True)
+    return ["network", "connect", "--ip", cluster.address[node], network, name]
+
+
+BROKEN = {
+    "killed": (lambda cluster, node: engine("kill", f"{cluster.prefix}-{node}"), "start"),
+    "frozen": (lambda cluster, node: engine("pause", f"{cluster.prefix}-{node}"), "unpause"),
+    "cut off": (disconnect, None),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_node_costs_only_the_writes_that_it_was_sent(cluster, visitors, how):
+    """Other nodes answer what it was asked to read; a write is never sent twice."""
     node = cluster.apps[0]
     since = time.time()
+    hurt, heal = BROKEN[how]
     try:
-        with visitors() as run:
+        with visitors(f"a node is {how}") as run:
             time.sleep(3)
-            engine(cluster, "kill", node)
-            time.sleep(5)
+            undo = hurt(cluster, node)
+            time.sleep(15)
     finally:
-        engine(cluster, "start", node)
+        engine(*(undo if heal is None else [heal, f"{cluster.prefix}-{node}"]))
     result = run.result
-    assert set(result["failures"]) <= {"503 announced", "cut short"}, summary(result)
-    assert result["failed"] <= 20, summary(result)  # so many visitors there are
+    # Half of an answer may be out when a node is killed: nobody can be asked for the rest.
+    reads = result["by_method"]["GET"]["failures"]
+    assert set(reads) <= {"cut short"} and sum(reads.values()) <= 1, summary(result)
     assert not (result["sessions_lost"] or result["lost_writes"] or result["doubled_writes"]), summary(result)
-    lost = [line for line in log(cluster, since) if line["status"] == "503"]
+    lost = [line for line in log(cluster, since) if line["status"] in ("503", "499")]
     assert {line["method"] for line in lost} <= {"POST"}
-    assert all(line["upstream"].startswith(cluster.address[node]) for line in lost)
-    assert result["failures"].get("503 announced", 0) == len(lost)
+    assert all(line["upstream"] == f"{cluster.address[node]}:8000" for line in lost)
+    assert sum(result["by_method"]["POST"]["failures"].values()) == len(lost), summary(result)
+    assert_served_within(result, 2)
     assert eventually(lambda: cluster.run(node, "systemctl is-active anynode", check=False) == "active", seconds=60)
 
 
 def test_a_restart_of_redis_is_announced_and_loses_nothing(cluster, visitors):
     """503 with Retry-After while it is away and nothing else; what was acknowledged before is there."""
-    with visitors() as run:
+    with visitors("Redis is restarted") as run:
         time.sleep(3)
+        event = time.time()
         cluster.run(cluster.redis, "systemctl restart redis-server")
         time.sleep(3)
-    result = run.result
-    assert set(result["failures"]) <= {"503 announced"}, summary(result)
-    assert not (result["sessions_lost"] or result["doubled_writes"]), summary(result)
-    assert all(each["acknowledged"] > each["seen"] - 1 for each in result["lost_writes_found"]), summary(result)
-    print(f"no request was served for {result['longest_without_success']['seconds']:.1f} s")
+    assert set(run.result["failures"]) <= {"503 announced"}, summary(run.result)
+    assert_kept(run.result, event)
+
+
+def test_a_changed_setting_of_redis_is_no_more_than_its_restart(cluster, visitors):
+    """By site.yml, which restarts Redis and nothing else."""
+    before = pids(cluster, *cluster.apps)
+    with visitors("a setting of Redis changes") as run:
+        event = time.time()
+        cluster.converge("-e", "redis_maxmemory=100mb")
+    assert set(run.result["failures"]) <= {"503 announced"}, summary(run.result)
+    assert_kept(run.result, event)
+    assert pids(cluster, *cluster.apps) == before
+
+
+def test_all_machines_reboot_at_once(cluster, visitors):
+    """All services come back by themselves, and what was acknowledged is there."""
+    with visitors("all machines reboot at once") as run:
+        time.sleep(3)
+        event = time.time()
+        engine("restart", "--time=30", *(f"{cluster.prefix}-{host}" for host in cluster.address))
+        assert eventually(lambda: reached(cluster), seconds=90)
+        time.sleep(3)
+    assert_kept(run.result, event)
+    assert out(cluster) == []
+
+
+def reached(cluster):
+    """Whether a visitor is served through the balancer."""
+    try:
+        return cluster.visitor().get(cluster.balancer, "/readyz").status_code == 200
+    except requests.RequestException:
+        return False

@@ -9,7 +9,7 @@ from support.nodes import out, pids, runs
 def test_a_node_is_drained_rebooted_and_put_back(cluster, unnoticed):
     """site.yml leaves it out, and says so; undrain.yml puts it back once it works."""
     node = cluster.apps[1]
-    with unnoticed():
+    with unnoticed("a node is drained and rebooted"):
         done = cluster.playbook("playbooks/drain.yml", "-e", f"node={node}", "-e", "why='new disk'")
         assert done.returncode == 0, done.stdout
         assert out(cluster) == [node]
@@ -41,13 +41,13 @@ def test_the_last_node_is_not_drained(cluster):
 def test_from_three_to_one_and_back_with_a_deploy_on_the_one(cluster, unnoticed, release):
     """With one node alone nobody can take over: systemd holds the socket, and visitors wait."""
     one = Cluster(cluster.inventory.with_name("one.yml"))
-    with unnoticed():
+    with unnoticed("from 3 nodes to 1"):
         cluster.converge(inventory=one.inventory)
     before = pids(one, "app1")
-    with unnoticed(worst_wait=2):
+    with unnoticed("deploy on a single node", worst_wait=2):
         done = one.playbook("playbooks/deploy.yml", *release())
     assert done.returncode == 0, done.stdout
     assert pids(one, "app1") != before
-    with unnoticed():
+    with unnoticed("from 1 node to 3"):
         cluster.converge()
     assert len(runs(cluster)) == 3

@@ -6,6 +6,7 @@ import pytest
 from render.helpers import load_module
 
 module = load_module("roles/app/library/app_deployment.py")
+run_deployment = module.run_deployment
 
 
 class Node(module.Node):
@@ -93,6 +94,38 @@ def test_a_run_that_was_cut_off_is_gone_on_with(node, monkeypatch):
     assert node.running == "r4"
 
 
+def test_a_restore_that_was_cut_off_is_gone_on_with(node, monkeypatch):
+    node.deploy("r1")
+    node.deploy("r2", release="2-b", state="bad")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "run_deployment", run_deployment)
+        patch.setattr(module, "systemctl", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(module.shutil, "copy", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            node.act("restored")
+    assert node.running == "r1"
+    node.prepare(release="1-a")
+    assert node.outdated() == ["a run was cut off before the app was restarted"]
+    assert node.act("restored")
+    assert node.outdated() == []
+
+
+def test_half_a_deployment_is_none_and_goes(node):
+    node.deploy("r1")
+    half = node.root / "deployments" / "r2.partial"
+    half.mkdir()
+    (half / "deployment.json").write_text('{"run": "r2", "made": "9", "release": "1-a", "state": "new"}')
+    assert [path.name for path in node.deployments()] == ["r1"]
+    assert node.prune(keep=5) == ["r2.partial"]
+
+
+def test_a_node_that_never_ran_anything(node):
+    node.prepare()
+    assert not node.act("bad")
+    with pytest.raises(module.Refused, match="no earlier deployment"):
+        node.act("restored")
+
+
 def test_what_was_good_is_not_blamed(node):
     node.deploy("r1")
     assert not node.act("bad")
@@ -119,6 +152,19 @@ def test_what_was_rolled_back_is_never_the_last_good_one_until_it_is_deployed_ag
     assert list(node.shunned()) == ["2-b"]
     node.deploy("r4", release="2-b")
     assert node.shunned() == {}
+
+
+def test_a_mark_outlives_later_deployments_and_failed_ones(node):
+    node.deploy("r1", release="1-a")
+    node.deploy("r2", release="2-b")
+    node.deploy("r3", release="1-a")
+    node.act("rolled_back", release="2-b")
+    for number in range(4, 9):
+        node.deploy(f"r{number}", release="1-a", **{"app.env": f"A={number}\n"})
+        node.prune(keep=2)
+    assert list(node.shunned()) == ["2-b"]
+    node.deploy("r9", release="2-b", state="bad")
+    assert list(node.shunned()) == ["2-b"]
 
 
 def test_the_last_good_release_is_another_one(node):

@@ -21,6 +21,14 @@ def upstreams(cluster):
     return {line.split()[1].split(":")[0] for line in lines}
 
 
+def test_scale_up_and_down_goes_unnoticed(cluster, unnoticed):
+    """From 2 nodes to 4 and back while visitors are there."""
+    two, four = cluster, Cluster(cluster.inventory.with_name("four.yml"))
+    with unnoticed("from 2 nodes to 4 to 2"):
+        two.converge(inventory=four.inventory)
+        two.converge()
+
+
 def test_scale_up_and_down(cluster):
     """A line more is a node more; a line less is a node that is gone from everywhere; sessions live on."""
     two = cluster

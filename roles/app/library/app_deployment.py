@@ -2,6 +2,7 @@
 """Puts a release and its settings, together, in the place of those that run; or the last good ones back."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ class Refused(Exception):
 def read(deployment):
     """Return what is known of a deployment, {} if it is none."""
     try:
-        return json.loads((deployment / "deployment.json").read_text())
+        return json.loads((deployment / "deployment.json").read_text()) if deployment else {}
     except (OSError, ValueError):
         return {}
 
@@ -85,7 +86,7 @@ class Node:
 
     def deployments(self):
         """All whole deployments, the newest first."""
-        found = [path for path in (self.root / "deployments").glob("*") if read(path)]
+        found = [path for path in (self.root / "deployments").glob("*") if path.suffix != ".partial" and read(path)]
         return sorted(found, key=lambda path: (read(path)["made"], path.name), reverse=True)
 
     def shunned(self):
@@ -93,13 +94,14 @@ class Node:
         latest = {}
         for path in reversed(self.deployments()):
             told = read(path)
-            latest[told["release"]] = told
+            if told["state"] in ("good", "rolled_back"):
+                latest[told["release"]] = told
         return {name: told for name, told in latest.items() if told["state"] == "rolled_back"}
 
     def last_good(self, *, other_release=False):
         """The newest deployment that was seen to work and wasn't taken back, but for the current one; or None."""
         shunned = self.shunned()
-        running = read(self.current).get("release") if self.current else None
+        running = read(self.current).get("release")
         for path in self.deployments():
             told = read(path)
             if path == self.current or told["state"] != "good" or told["release"] in shunned:
@@ -112,7 +114,7 @@ class Node:
 
     def outdated(self):
         """Return why the node is not known to run what it should: texts, none if all is well."""
-        told = read(self.current) if self.current else {}
+        told = read(self.current)
         if not told:
             return ["nothing runs yet"]
         why = [
@@ -140,11 +142,16 @@ class Node:
         return deployment
 
     def prune(self, keep):
-        """Remove old deployments and releases. What runs, and what can be gone back to, stays; so do the newest."""
+        """Remove old deployments and releases. What runs, and what can be gone back to, stays; so do the newest.
+
+        The mark of a release that was rolled back stays, too, though its release may go.
+        """
         stay = {path for path in (self.current, self.last_good(), self.last_good(other_release=True)) if path}
         releases = sorted((self.root / "releases").iterdir(), key=lambda path: path.stat().st_ctime, reverse=True)
         kept = {(path / "release").resolve() for path in stay} | set(releases[:keep])
-        gone = [path for path in self.deployments()[keep:] if path not in stay]
+        marks = {path for path in self.deployments() if read(path)["state"] == "rolled_back"}
+        gone = [path for path in self.deployments()[keep:] if path not in stay | marks]
+        gone += (self.root / "deployments").glob("*.partial")
         gone += [path for path in releases if path.resolve() not in kept]
         for path in gone:
             shutil.rmtree(path)
@@ -172,6 +179,7 @@ def systemctl(*arguments):
 
 def run_deployment(node, deployment, name):
     """Make a deployment the current one and restart the app with its units. The socket stays open if it can."""
+    record(deployment, started=None)  # if this is cut off, the next run sees it
     link(node.link, f"deployments/{deployment.name}")
     units = Path("/etc/systemd/system")
     differ = [unit for unit in (f"{name}.socket", f"{name}.service") if not same(deployment / unit, units / unit)]
@@ -194,15 +202,16 @@ def act(node, args):
     if args["state"] == "switched":
         if not node.outdated():
             return False
-        told = read(node.current) if node.current else {}
+        told = read(node.current)
         same_again = told and all(same(path, node.current / path.name) for path in node.next.iterdir())
         if same_again and told.get("started") and told["state"] == "new":
             return False  # what runs is what should run, only nobody has seen it work yet
         run_deployment(node, node.make(args["run"], args["by"]), args["name"])
     elif args["state"] == "restored":
-        if read(node.current).get("state") == "good":
+        told = read(node.current)
+        if told.get("state") == "good" and told.get("started"):
             return False
-        good = node.last_good()
+        good = node.current if told.get("state") == "good" else node.last_good()
         if good is None:
             raise Refused("there is no earlier deployment on this node that was good")
         run_deployment(node, good, args["name"])
@@ -213,7 +222,7 @@ def act(node, args):
         record(of_it[0], state="rolled_back", marked=now(), marked_by=args["by"])
     elif args["state"] in ("good", "bad"):
         before = read(node.current).get("state")
-        if before == args["state"] or (args["state"], before) == ("bad", "good"):
+        if before in (None, args["state"]) or (args["state"], before) == ("bad", "good"):
             return False  # what was good is not to blame for what failed before it was replaced
         record(node.current, state=args["state"], why=args["why"], marked=now(), marked_by=args["by"])
     return args["state"] != "compared"
@@ -241,6 +250,7 @@ def main():
     args = module.params
     node = Node(args["root"])
     gone = []
+    os.umask(0o077)  # copies of secrets are for root alone from their first byte on
     try:
         if module.check_mode:
             changed = args["state"] == "switched" and bool(node.outdated())
@@ -249,16 +259,15 @@ def main():
             changed = bool(gone)
         else:
             changed = act(node, args)
-    except Refused as refused:
-        module.fail_json(msg=str(refused))
-    good, other = node.last_good(), node.last_good(other_release=True)
+    except (Refused, OSError) as error:
+        module.fail_json(msg=str(error))
+    other = node.last_good(other_release=True)
     module.exit_json(
         changed=changed,
         gone=gone,
         outdated=node.outdated() if node.next.is_dir() else ["nothing was prepared"],
-        current=read(node.current) if node.current else {},
-        last_good=read(good) if good else {},
-        last_good_release=read(other).get("release") if other else None,
+        current=read(node.current),
+        last_good_release=read(other).get("release"),
         rolled_back=node.shunned(),
     )
 

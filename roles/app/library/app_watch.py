@@ -12,8 +12,9 @@ DOCUMENTATION = r"""
 module: app_watch
 short_description: see that the app on this node works, and goes on working
 description:
-  - Waits until C(/readyz) answers 200, as the release that is meant, logs in, reads the session, logs out. Then asks
-    C(/readyz) once a second for C(watch_seconds); it may not fail once, nor be restarted, nor take its time.
+  - Waits until C(/readyz) answers 200, as the release that is meant, looks at the page C(/), logs in, reads the
+    session, looks at C(/) again, logs out. Then asks C(/readyz) once a second for C(watch_seconds); it may not fail
+    once, nor be restarted, nor take its time.
 options:
   host: {type: str, required: true, description: address of the app}
   port: {type: int, required: true, description: its port}
@@ -72,6 +73,12 @@ class Visitor:
             raise Unwell(f"{method} {path}: {status} ({json.dumps(data)})")
         return headers, data
 
+    def must_show(self, path):
+        """Ask for a page, and insist that it is not the app that fails: an app need not have this one."""
+        status, _headers, data = self.ask("GET", path)
+        if status >= 500:
+            raise Unwell(f"GET {path}: {status} ({json.dumps(data)})")
+
 
 def starts(unit):
     """Return a text that changes whenever the unit is started anew."""
@@ -99,11 +106,13 @@ def watch(args):
                 raise Unwell(f"not ready after {args['start_seconds']} s: {unwell}") from unwell
             time.sleep(0.5)
     before = starts(args["unit"])
+    visitor.must_show("/")
     headers, _data = visitor.must("POST", "/api/login", {"username": args["username"], "password": args["password"]})
     insist_on_release(headers, args["release"])
     _headers, data = visitor.must("GET", "/api/session")
     if not isinstance(data, dict) or data.get("user") != args["username"]:
         raise Unwell(f"logged in as {args['username']}, but /api/session says {json.dumps(data)}")
+    visitor.must_show("/")
     visitor.must("POST", "/api/logout")
     began = time.monotonic()
     while (age := time.monotonic() - began) < args["watch_seconds"]:
