@@ -46,6 +46,10 @@ def status_report(hostvars, groups, addresses, asked):
         report["nodes"].append(node)
         report["problems"] += [f"{name} {problem}" for problem in _problems(node, report["lock"])]
         report["warnings"] += [f"{name}: {warning}" for warning in _warnings(node)]
+    by_release = {node["name"]: node["release"] for node in report["nodes"] if node.get("release")}
+    if len(set(by_release.values())) > 1:
+        each = ", ".join(f"{name} {release}" for name, release in by_release.items())
+        report["warnings"].append(f"app nodes run different releases: {each}")
     report["well"] = not report["problems"]
     return report
 

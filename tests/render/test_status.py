@@ -109,6 +109,12 @@ def test_a_node_that_answers_as_another_release(told):
     assert problems(told) == ["app1 answers as release 0.9-old, but 1.0-abc is what it should run"]
 
 
+def test_nodes_that_run_different_releases_are_a_warning(told):
+    told["app1"]["__app_deployment_told"]["current"]["release"] = "0.9-old"
+    told["app1"]["__app_told"]["release"] = "0.9-old"
+    assert report(told)["warnings"] == ["app nodes run different releases: app1 0.9-old, app2 1.0-abc"]
+
+
 def test_a_node_that_the_balancer_does_not_know(told):
     told["lb1"]["__nginx_upstream_told"]["listed"] = ["app1"]
     assert problems(told) == ["app2 is unknown to lb1"]
