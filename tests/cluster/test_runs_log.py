@@ -38,14 +38,14 @@ def test_a_setting_that_rolls_through_leaves_one_line_on_each_node_and_on_the_ba
     """The balancer was only changed on behalf of the nodes."""
     before = counts(cluster)
     try:
-        cluster.converge("--tags", "app", "-e", "app_threads=7", "-e", "app_watch_seconds=0")
+        cluster.converge("--tags", "app", "-e", "app_threads=7")
         after = counts(cluster)
         assert after == {host: count + (host != cluster.redis) for host, count in before.items()}
         assert {lines(cluster, host)[-1]["run"] for host in cluster.doors} == {
             cluster.visitor().get(cluster.apps[0], "/readyz").headers["X-Run"]
         }
     finally:
-        cluster.converge("--tags", "app", "-e", "app_watch_seconds=0")
+        cluster.converge("--tags", "app")
 
 
 def test_a_run_that_fails_after_it_changed_a_node_leaves_its_line_too(cluster):
@@ -58,4 +58,4 @@ def test_a_run_that_fails_after_it_changed_a_node_leaves_its_line_too(cluster):
         assert "with these settings does not work" in done.stdout
         assert len(lines(cluster, first)) == before + 1
     finally:
-        cluster.converge("--tags", "app", "-e", "app_watch_seconds=0")
+        cluster.converge("--tags", "app")
