@@ -15,6 +15,8 @@ short_description: the nodes behind the balancer, and those that are out for a w
 description:
   - Keeps one file that nginx includes, a line for each node. A node that is out is C(down) there; a comment on its
     line says who took it out, since when and why, and stays until it is put back, whatever else changes.
+  - Beside it, C(upstream-reads.conf) names the methods that are soon asked of another node. It is empty while one node
+    is in alone.
   - nginx tries the file before it is loaded, is reloaded, and old workers finish what they hold; the module returns
     once no connection to a node that left is open, or when C(drain_seconds) are over.
   - The last node that is in is never taken out.
@@ -51,14 +53,30 @@ def parse(text):
     return servers
 
 
+def inside(servers):
+    """Return the addresses of the nodes that are in."""
+    return [server["address"] for server in servers.values() if server["out"] is None]
+
+
 def render(servers):
-    """Return the file's text: what parse() reads."""
+    """Return the file's text: what parse() reads, and where to go if nginx takes all nodes for failed."""
     lines = ["# Managed by Ansible: which nodes are in, and who took one out (playbooks/drain.yml, undrain.yml)."]
     for name, server in servers.items():
         out = server["out"]
         state, note = ("", "") if out is None else (" down", " out: " + json.dumps(out, sort_keys=True))
         lines.append(f"server {server['address']} {server['options']}{state};  # {name}{note}")
+    if len(inside(servers)) > 1:
+        lines.append(
+            "# Whoever fails too often is left out for a while. If all are, which a slow page can do, all are asked."
+        )
+        lines += [f"server {address} max_fails=0 backup;" for address in inside(servers)]
     return "\n".join(lines) + "\n"
+
+
+def render_reads(servers):
+    """Return the text of the part of a map in nginx.conf: which methods can be asked of another node."""
+    methods = ("GET", "HEAD") if len(inside(servers)) > 1 else ()
+    return "".join(["# Managed by Ansible, with upstream.conf.\n", *(f"{method} @hasty;\n" for method in methods)])
 
 
 def change(before, servers=None, options=None, keep=None, take_out=(), put_back=(), kinds=None, note=None):
@@ -96,6 +114,11 @@ def run(*command):
     return done.returncode, done.stdout
 
 
+def read(path):
+    """Return the file's text, or None if there is no such file."""
+    return path.read_text() if path.exists() else None
+
+
 def write(path, text):
     """Replace the file in one rename."""
     partial = path.with_name(path.name + ".partial")
@@ -104,17 +127,19 @@ def write(path, text):
     partial.rename(path)
 
 
-def land(path, text):
-    """Write the file, unless nginx refuses the configuration with it."""
-    before = path.read_text() if path.exists() else None
-    write(path, text)
+def land(texts):
+    """Write the files, given by path, unless nginx refuses the configuration with them."""
+    before = {path: read(path) for path in texts}
+    for path, text in texts.items():
+        write(path, text)
     status, said = run("/usr/sbin/nginx", "-t")
     if status:
-        if before is None:
-            path.unlink()
-        else:
-            write(path, before)
-        raise Refused(f"nginx refuses {path}; the one before is in its place again. {said}")
+        for path, text in before.items():
+            if text is None:
+                path.unlink()
+            else:
+                write(path, text)
+        raise Refused(f"nginx refuses {' with '.join(map(str, texts))}; all is as it was before. {said}")
 
 
 def workers():
@@ -173,7 +198,7 @@ def main():
     )
     args = module.params
     path = Path(args["path"])
-    text = path.read_text() if path.exists() else ""
+    text = read(path) or ""
     before = parse(text)
     left = 0
     try:
@@ -181,9 +206,10 @@ def main():
         after, alone = change(before, **asked)
         # Whoever was cut off before nginx loaded the file left the copy as it was.
         loaded = path.with_name(path.name + ".loaded")
-        changed = bool(text or after) and (render(after) != text or not loaded.exists() or loaded.read_text() != text)
+        texts = {path: render(after), path.with_name("upstream-reads.conf"): render_reads(after)}
+        changed = bool(text or after) and (read(loaded) != text or any(read(each) != texts[each] for each in texts))
         if changed and not module.check_mode:
-            land(path, render(after))
+            land(texts)
             if run("systemctl", "is-active", "--quiet", "nginx")[0] == 0:
                 reload()
                 gone = [

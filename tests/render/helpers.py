@@ -3,16 +3,26 @@
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 from werkzeug.security import generate_password_hash
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def tool(name, package):
+    """Return the path of a program, or announce a skip."""
+    path = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
+    if not path:
+        pytest.skip(f"{name} is not installed: apt-get install {package}")
+    return path
 
 
 def load_module(path):

@@ -3,17 +3,15 @@
 import ast
 import json
 import re
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from render.helpers import ROOT, load_module, render
+from render.balancer import configuration
+from render.helpers import ROOT, render, tool
 from unit.servers import ACL_COMMANDS
 from werkzeug.security import check_password_hash
-
-upstream = load_module("plugins/modules/upstream.py")
 
 CONFIG_TEST = ROOT / "roles" / "redis" / "files" / "redis-config-test"
 # By name: number of app nodes, and how addresses look.
@@ -38,14 +36,6 @@ def cluster(request, clusters):
     return clusters[request.param]
 
 
-def tool(name, package):
-    """Return the path of a program, or announce a skip."""
-    path = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
-    if not path:
-        pytest.skip(f"{name} is not installed: apt-get install {package}")
-    return path
-
-
 def run(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
@@ -65,19 +55,7 @@ def test_nginx_shares_the_load_among_all_app_nodes(cluster):
 
 def test_nginx_accepts_its_configuration(cluster, tmp_path):
     nginx = tool("nginx", "nginx-light")
-    # Trying a configuration makes its logs, pid file and directories: not the real ones of this computer.
-    text = re.sub(r"/var/log/nginx|/run(?=/nginx\.pid)", str(tmp_path), cluster.text("nginx.conf"))
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    directories = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
-    text = text.replace("http {", f"http {{ {directories}", 1)
-    for name in ("upstream.conf", "maintenance.conf", "maintenance-key.conf"):
-        text = text.replace(f"/etc/nginx/{name}", f"{tmp_path}/{name}")
-    (tmp_path / "nginx.conf").write_text(text)
-    for name in ("maintenance.conf", "maintenance-key.conf"):
-        shutil.copy(cluster.files / name, tmp_path)
-    servers = json.loads(cluster.text("upstream.json"))
-    (tmp_path / "upstream.conf").write_text(upstream.render(upstream.change({}, servers, "max_fails=2")[0]))
-    done = run(nginx, "-t", "-c", tmp_path / "nginx.conf")
+    done = run(nginx, "-t", "-c", configuration(tmp_path, cluster, json.loads(cluster.text("upstream.json"))))
     assert done.returncode == 0, done.stdout
 
 

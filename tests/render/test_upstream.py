@@ -57,3 +57,27 @@ def test_nodes_that_are_not_listed_leave_unless_nobody_would_be_left(both):
     assert upstream.change(both, keep=["app3"])[0] == both
     out, _alone = upstream.change(both, take_out=["app1"], note=NOTE)
     assert upstream.change(out, keep=["app1"])[0] == out
+
+
+def test_who_is_alone_is_not_asked_in_haste_and_nobody_takes_its_place(both):
+    assert "GET @hasty;\nHEAD @hasty;\n" in upstream.render_reads(both)
+    assert upstream.render(both).count(" backup;") == 2
+    alone, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
+    assert "@hasty" not in upstream.render_reads(alone)
+    assert " backup;" not in upstream.render(alone)
+
+
+def test_who_is_out_is_asked_by_nobody():
+    three, _alone = upstream.change({}, TWO | {"app3": "192.0.2.33:8000"}, "max_fails=2")
+    out, _alone = upstream.change(three, take_out=["app2"], note=NOTE)
+    assert [line for line in upstream.render(out).splitlines() if TWO["app2"] in line and " down;" not in line] == []
+
+
+def test_files_that_nginx_refuses_are_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(upstream, "run", lambda *_command: (1, "unknown directive"))
+    old, new = tmp_path / "upstream.conf", tmp_path / "upstream-reads.conf"
+    old.write_text("as it was")
+    with pytest.raises(upstream.Refused, match="unknown directive"):
+        upstream.land({old: "banana", new: "banana"})
+    assert old.read_text() == "as it was"
+    assert not new.exists()
