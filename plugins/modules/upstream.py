@@ -28,6 +28,7 @@ options:
   take_out: {type: list, elements: str, default: [], description: nodes to take out}
   put_back: {type: list, elements: str, default: [], description: nodes to put back}
   kinds: {type: list, elements: str, description: "put back only who has such a C(kind) in the note; default: anyone"}
+  addresses: {type: dict, description: "C(address:port) by name; those of nodes that are put back are written down"}
   note: {type: dict, default: {}, description: "who took the nodes out, since when, why; kept with them"}
   drain_seconds: {type: int, default: 30, description: how long what is in flight may take}
 """
@@ -47,6 +48,8 @@ def parse(text):
     servers = {}
     for line in text.splitlines():
         found = LINE.fullmatch(line.strip())
+        if not found and not re.fullmatch(r"(#.*|server \S+ max_fails=0 backup;)?", line.strip()):
+            raise Refused(f"Whose line is this in nginx's list of nodes: {line.strip()} Let it end with '  # NAME'.")
         if found:
             note = json.loads(found["note"] or "{}") if found["down"] else None
             servers[found["name"]] = {"address": found["address"], "options": found["options"], "out": note}
@@ -79,7 +82,9 @@ def render_reads(servers):
     return "".join(["# Managed by Ansible, with upstream.conf.\n", *(f"{method} @hasty;\n" for method in methods)])
 
 
-def change(before, servers=None, options=None, keep=None, take_out=(), put_back=(), kinds=None, note=None):
+def change(
+    before, servers=None, options=None, keep=None, take_out=(), put_back=(), kinds=None, note=None, addresses=None
+):
     """Return what becomes of the servers in `before`, and those that stay in since they are the last."""
     if servers is None:
         after = {name: dict(server) for name, server in before.items()}
@@ -90,8 +95,10 @@ def change(before, servers=None, options=None, keep=None, take_out=(), put_back=
         after = {name: server for name, server in after.items() if name in keep}
     for name, server in after.items():
         server["options"] = before.get(name, server)["options"] if options is None else options
-        if name in put_back and server["out"] and (kinds is None or server["out"].get("kind") in kinds):
-            server["out"] = None
+        if name in put_back:
+            server["address"] = (addresses or {}).get(name, server["address"])
+            if server["out"] is not None and (kinds is None or server["out"].get("kind") in kinds):
+                server["out"] = None
     alone = []
     for name in take_out:
         if name not in after or after[name]["out"] is not None:
@@ -144,7 +151,7 @@ def land(texts):
 
 def workers():
     """Return the ids of nginx's workers that accept connections."""
-    _status, listed = run("ps", "-C", "nginx", "-o", "pid=,args=")
+    _status, listed = run("ps", "--ppid", read(Path("/run/nginx.pid")) or "1", "-o", "pid=,args=")
     lines = [line.split(None, 1) for line in listed.splitlines()]
     return {pid for pid, args in lines if args.startswith("nginx: worker process") and "shutting down" not in args}
 
@@ -167,9 +174,17 @@ def in_flight(addresses):
     count = 0
     for address in addresses:
         host, port = address.rsplit(":", 1)
-        _status, listed = run("ss", "-Htn", "state", "established", f"dst {host} and dport = :{port}")
+        status, listed = run("ss", "-Htn", "state", "established", f"dst {host} and dport = :{port}")
+        if status:
+            raise Refused(f"nginx has loaded the change, but ss can't tell what is in flight to {address}: {listed}")
         count += len(listed.splitlines())
     return count
+
+
+def gone(before, after, take_out):
+    """Return the addresses to which nothing new is sent: of nodes that were in, or were to be taken out."""
+    outs = {name for name in before if name not in after or after[name]["out"] is not None}
+    return [before[name]["address"] for name in outs if before[name]["out"] is None or name in take_out]
 
 
 def drain(addresses, seconds):
@@ -191,6 +206,7 @@ def main():
             "take_out": {"type": "list", "elements": "str", "default": []},
             "put_back": {"type": "list", "elements": "str", "default": []},
             "kinds": {"type": "list", "elements": "str"},
+            "addresses": {"type": "dict"},
             "note": {"type": "dict", "default": {}},
             "drain_seconds": {"type": "int", "default": 30},
         },
@@ -199,26 +215,23 @@ def main():
     args = module.params
     path = Path(args["path"])
     text = read(path) or ""
-    before = parse(text)
     left = 0
     try:
-        asked = {key: args[key] for key in ("servers", "options", "keep", "take_out", "put_back", "kinds", "note")}
-        after, alone = change(before, **asked)
+        before = parse(text)
+        after, alone = change(before, **{key: args[key] for key in args if key not in ("path", "drain_seconds")})
+        is_active = run("systemctl", "is-active", "--quiet", "nginx")[0] == 0
         # Whoever was cut off before nginx loaded the file left the copy as it was.
         loaded = path.with_name(path.name + ".loaded")
         texts = {path: render(after), path.with_name("upstream-reads.conf"): render_reads(after)}
         changed = bool(text or after) and (read(loaded) != text or any(read(each) != texts[each] for each in texts))
         if changed and not module.check_mode:
             land(texts)
-            if run("systemctl", "is-active", "--quiet", "nginx")[0] == 0:
+            if is_active:
                 reload()
-                gone = [
-                    server["address"]
-                    for name, server in before.items()
-                    if server["out"] is None and (name not in after or after[name]["out"] is not None)
-                ]
-                left = drain(gone, args["drain_seconds"])
             write(loaded, render(after))
+        # Also if nothing changed: an earlier run may have been cut off, or have had no more patience.
+        if is_active and not module.check_mode:
+            left = drain(gone(before, after, args["take_out"]), args["drain_seconds"])
     except Refused as refused:
         module.fail_json(msg=str(refused))
     module.exit_json(

@@ -35,6 +35,26 @@ def test_a_run_puts_back_only_what_a_run_took_out(both):
     assert upstream.change(out, put_back=["app2"], kinds=["run", "drain"])[0] == both
 
 
+def test_a_node_that_is_put_back_may_have_moved(both):
+    out, _alone = upstream.change(both, take_out=["app2"], note={})
+    back, _alone = upstream.change(out, put_back=["app2"], addresses={"app1": "192.0.2.1:1", "app2": "192.0.2.2:2"})
+    assert back["app2"] == {"address": "192.0.2.2:2", "options": "max_fails=2", "out": None}
+    assert back["app1"] == both["app1"]
+
+
+def test_what_is_in_flight_to_a_node_that_is_out_already_is_waited_for_again(both):
+    out, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
+    for before, after in ((both, out), (out, out)):
+        assert upstream.gone(before, after, ["app2"]) == [TWO["app2"]]
+    assert upstream.gone(out, out, []) == []
+    assert upstream.gone(both, {"app1": both["app1"]}, []) == [TWO["app2"]]
+
+
+def test_a_line_that_is_nobodys_is_refused():
+    with pytest.raises(upstream.Refused, match="192.0.2.31:8000 down; Let it end"):
+        upstream.parse("# by hand\nserver 192.0.2.31:8000 down;")
+
+
 def test_who_took_a_node_out_first_is_remembered(both):
     out, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
     assert upstream.change(out, take_out=["app2"], note={"by": "eve"})[0] == out
