@@ -151,8 +151,9 @@ def land(texts):
 
 def workers():
     """Return the ids of nginx's workers that accept connections."""
-    _status, listed = run("ps", "--ppid", read(Path("/run/nginx.pid")) or "1", "-o", "pid=,args=")
-    lines = [line.split(None, 1) for line in listed.splitlines()]
+    master = (read(Path("/run/nginx.pid")) or "").strip() or "1"
+    _status, listed = run("ps", "--ppid", master, "-o", "pid=,args=")
+    lines = [line.split(None, 1) for line in listed.splitlines() if line.strip()]
     return {pid for pid, args in lines if args.startswith("nginx: worker process") and "shutting down" not in args}
 
 
