@@ -148,7 +148,7 @@ def cant_be_built(app, message):
 
 
 def test_a_good_inventory_passes_twice_and_secrets_are_made_once(app):
-    first = app("playbooks/validate.yml", "-vvv")
+    first = app("playbooks/parts/validate.yml", "-vvv")
     assert first.returncode == 0, first.stdout
     # Real machines run Debian 12 or 13: which of them, isn't known before one is asked.
     builds = {path.name for path in app.builds.iterdir()}
@@ -159,7 +159,7 @@ def test_a_good_inventory_passes_twice_and_secrets_are_made_once(app):
     assert stat.S_IMODE(app.secrets.stat().st_mode) == 0o700
 
     # A run that is limited to one host validates the whole inventory all the same.
-    second = app("playbooks/validate.yml", "--limit", "app1", "-vvv")
+    second = app("playbooks/parts/validate.yml", "--limit", "app1", "-vvv")
     assert second.returncode == 0, second.stdout
     assert {path.name: path.read_text() for path in app.secrets.iterdir()} == made
     assert {path.name for path in app.builds.iterdir()} == builds
@@ -169,7 +169,7 @@ def test_a_good_inventory_passes_twice_and_secrets_are_made_once(app):
 
 def test_a_value_of_the_wrong_type(app):
     """Told by the first play, not when half of the machines have changed."""
-    done = app("playbooks/validate.yml", "-e", "nginx_port=eighty")
+    done = app("playbooks/parts/validate.yml", "-e", "nginx_port=eighty")
     assert done.returncode != 0
     assert "nginx_port" in words(done)
     assert "we were unable to convert to int" in words(done)
@@ -181,6 +181,6 @@ def test_a_value_of_the_wrong_type(app):
     ids=["default", "mixed"],
 )
 def test_the_release_is_built_for_the_debian_of_local_machines(app, expected):
-    done = app("playbooks/validate.yml")
+    done = app("playbooks/parts/validate.yml")
     assert done.returncode == 0, done.stdout
     assert pythons(app) == expected
