@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,11 @@ class Node:
         assert eventually(lambda: self.files() >= WORKERS and len(self.workers()) == WORKERS), self.log()
         return self
 
+    def newest(self, count):
+        """The process id of the worker that is ready since last; None before `count` of them were."""
+        ready = re.findall(r"^ready (\d+)$", self.log(), re.MULTILINE)
+        return int(ready[-1]) if len(ready) >= count else None
+
     def files(self):
         return len(list(self.counts.glob("counter_*.db")))
 
@@ -84,9 +90,21 @@ class Node:
             for sample in family.samples
         }
 
+    def ask(self):
+        """What the metrics' port answers, to the end."""
+        with socket.create_connection(("127.0.0.1", self.metrics_port), timeout=10) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            return connection.makefile("rb").read()
+
     def visits(self):
         """How many requests without a session the node has seen."""
         return self.scrape()["anynode_sessions_requests_total", "none"]
+
+
+def shop(folder):
+    """Options of a node with the smallest app."""
+    (folder / "shop.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'shop']\n")
+    return {"app": "shop:app", "packages": str(folder)}
 
 
 def open_files(pid):
@@ -110,11 +128,13 @@ def metrics_port(rendered):
 
 @pytest.fixture
 def start(rendered, metrics_port, tmp_path):
-    """Starts a node, and stops it in the end."""
+    """Starts a node, with `more` configuration, and stops it in the end."""
     nodes = []
 
-    def start_node(**options):
-        nodes.append(Node(rendered.files / "app1" / "gunicorn.conf.py", metrics_port, tmp_path, **options))
+    def start_node(more="", **options):
+        config = tmp_path / "gunicorn.conf.py"
+        config.write_text(rendered.text("app1/gunicorn.conf.py") + more)
+        nodes.append(Node(config, metrics_port, tmp_path, **options))
         return nodes[-1]
 
     yield start_node
@@ -209,8 +229,7 @@ def test_a_port_that_is_taken_is_said_and_taken_over_once_it_is_free(start, metr
 
 def test_an_app_without_prometheus_client_is_served(start, tmp_path):
     (tmp_path / "prometheus_client.py").write_text("raise ImportError\n")
-    (tmp_path / "shop.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'shop']\n")
-    node = start(app="shop:app", packages=str(tmp_path))
+    node = start(**shop(tmp_path))
     assert eventually(lambda: node.log().count("Booting worker") == WORKERS), node.log()
     assert node.get("/").text == "shop"
     assert node.log().count("metrics: none, the app has no prometheus-client") == 1
@@ -247,20 +266,119 @@ def test_port_0_switches_metrics_off(tmp_path):
     assert "PROMETHEUS" not in cluster.text("app1/anynode.service")
 
 
-def test_no_thread_writes_to_the_log_while_workers_are_forked(rendered, tmp_path):
-    """A worker that is forked in the middle of that may never start, and then hears no SIGTERM."""
-    config = tmp_path / "gunicorn.conf.py"
-    config.write_text(
-        rendered.text("app1/gunicorn.conf.py")
-        + "\nimport logging\n"
-        + "class Record(logging.LogRecord):\n"
-        + "    def getMessage(self):\n"
-        + "        return f'{self.threadName}: {super().getMessage()}'\n"
-        + "logging.setLogRecordFactory(Record)\n"
-    )
-    node = Node(config, 0, tmp_path)
-    try:
-        node.wait()
-    finally:
-        node.stop()
-    assert "MainThread: metrics: answered at" in node.log()
+READY = """
+def post_worker_init(worker):
+    print(f"ready {worker.pid}", flush=True)
+"""
+
+# In the middle of its work the thread has a lock that a worker needs when it starts, as the log's or an import's.
+HOLD = """
+from pathlib import Path
+
+needed = threading.Lock()
+asked, forked = threading.Event(), threading.Event()
+os.register_at_fork(after_in_parent=lambda: (asked.clear(), forked.set()))
+name_counts, begin_counts = pre_fork, post_fork
+
+
+def hold(*_):
+    with needed:
+        Path("held").touch()
+        asked.wait(10)
+        forked.wait(0.1)  # at once, unless the fork waits
+    return ()
+
+
+def pre_fork(server, worker):
+    name_counts(server, worker)
+    forked.clear()
+    asked.set()
+
+
+def post_fork(server, worker):
+    with needed:
+        begin_counts(server, worker)
+"""
+
+SCRAPE = """
+class Held:
+    collect = hold
+
+
+Handler.registry.register(Held())
+"""
+
+FAILURE = """
+socketserver.BaseServer.handle_error = hold
+Handler.registry = None
+"""
+
+LINE = """
+import logging
+
+
+class Held(logging.LogRecord):
+    def getMessage(self):
+        if self.threadName == "metrics":
+            hold()
+        return super().getMessage()
+
+
+logging.setLogRecordFactory(Held)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "times", "answer"),
+    [(SCRAPE, 20, b"HTTP/1.0 200 OK\r\n"), (FAILURE, 1, b""), (LINE, 1, b"HTTP/1.0 200 OK\r\n")],
+    ids=["scrape", "failure", "line"],
+)
+def test_no_worker_is_forked_while_the_thread_works(start, tmp_path, work, times, answer):
+    """It might never start, nor hear SIGTERM."""
+    node = start(more=READY + HOLD + work, **shop(tmp_path))
+    held = tmp_path / "held"
+    with ThreadPoolExecutor() as scrapers:
+        for count in range(WORKERS, WORKERS + times):
+            newest = eventually(lambda count=count: node.newest(count))
+            assert newest, node.log()
+            scrape = scrapers.submit(node.ask)
+            assert eventually(held.exists), node.log()
+            held.unlink()
+            os.kill(newest, signal.SIGTERM)
+            assert eventually(lambda count=count: node.newest(count + 1)), node.log()
+            assert newest not in node.workers()
+            assert scrape.result(10).startswith(answer)
+
+
+# The thread begins with one who asks, and has time for them; the answer is more than the kernel takes in.
+SLOW = """
+from pathlib import Path
+from prometheus_client import Metric
+
+
+class Much:
+    def collect(self):
+        return [Metric("much", "x" * 50_000_000, "gauge")]
+
+
+class Handler(Handler):
+    timeout = 600
+
+    def setup(self):
+        super().setup()
+        Path("asked").touch()
+
+
+Handler.registry.register(Much())
+"""
+
+
+@pytest.mark.parametrize("said", [b"GET /metr", b"GET /metrics HTTP/1.0\r\n\r\n"], ids=["speaks", "reads"])
+def test_a_fork_waits_for_nobody_who_hardly(start, tmp_path, said):
+    node = start(more=READY + SLOW, **shop(tmp_path))
+    newest = eventually(lambda: node.newest(WORKERS))
+    with socket.create_connection(("127.0.0.1", node.metrics_port)) as scraper:
+        scraper.sendall(said)
+        assert eventually((tmp_path / "asked").exists), node.log()
+        os.kill(newest, signal.SIGKILL)
+        assert eventually(lambda: node.newest(WORKERS + 1)), node.log()
