@@ -1,8 +1,10 @@
 #!/usr/bin/python
 """One run at a time: a lock on the balancer that says who holds it, since when, from where."""
 
+import fcntl
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -12,6 +14,7 @@ module: run_lock
 short_description: take or release the lock of runs that change the cluster
 description:
   - The lock is a file that names its holder. Who finds it taken gets the holder's words and changes nothing.
+  - C(held_by) is who holds it instead, C(taken_from) the run from which it was taken over; null for nobody.
 options:
   path: {type: path, default: /var/lib/anynode/run.lock, description: the file}
   state: {type: str, choices: [taken, released, told], required: true, description: C(told) only says who holds it}
@@ -20,25 +23,35 @@ options:
 """
 
 
-def take(path, holder, take_over):
-    """Take the lock; return who holds it instead, or None."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(holder))
+@contextmanager
+def alone(folder):
+    """Keep others, who ask for the same, from the directory meanwhile; it is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        while True:
-            try:
-                os.link(partial, path)  # fails if it is there: of two who try at once, one wins
-                return None
-            except FileExistsError:
-                held = read(path)
-                if held.get("id") == holder["id"]:
-                    return None
-                if held and held.get("id") != take_over:
-                    return held
-                path.unlink(missing_ok=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        partial.unlink()
+        os.close(descriptor)
+
+
+def take(path, holder, take_over):
+    """Take the lock; return who holds it instead, and the run from which it was taken over, each None for nobody."""
+    with alone(path.parent):
+        held = read(path)
+        if held and held["id"] not in (holder["id"], take_over):
+            return held, None
+        partial = path.with_name(f"{path.name}.new")
+        partial.write_text(json.dumps(holder))
+        partial.replace(path)
+        return None, held if held and held["id"] != holder["id"] else None
+
+
+def release(path, holder):
+    """Release the lock, unless somebody else has it."""
+    with alone(path.parent):
+        if read(path).get("id") == holder["id"]:
+            path.unlink()
 
 
 def read(path):
@@ -66,9 +79,9 @@ def main():
     if args["state"] == "told" or module.check_mode:
         module.exit_json(changed=False, held_by=read(path) or None)
     if args["state"] == "taken":
-        module.exit_json(changed=False, held_by=take(path, args["holder"], args["take_over"]))
-    if read(path).get("id") == args["holder"]["id"]:
-        path.unlink(missing_ok=True)
+        held_by, taken_from = take(path, args["holder"], args["take_over"])
+        module.exit_json(changed=False, held_by=held_by, taken_from=taken_from)
+    release(path, args["holder"])
     module.exit_json(changed=False, held_by=None)
 
 

@@ -12,10 +12,12 @@ module: run_note
 short_description: a line of JSON in this machine's log of runs
 description:
   - Who, from where, when, what, and which release the machine runs now if it runs one. One line a run.
+  - Of a run that did not end, the line has C("ended"=false), the time at which it began, and who noted that.
 options:
   path: {type: path, default: /var/log/anynode/runs.log, description: the log}
-  run: {type: dict, required: true, description: "the run: C(id), C(by), C(controller), C(what)"}
+  run: {type: dict, required: true, description: "the run: C(id), C(by), C(controller), C(what), C(since)"}
   deployment: {type: path, required: true, description: the file that names the release; only app nodes have it}
+  noted_by: {type: str, description: "who notes it in the place of the run, which did not end"}
 """
 
 
@@ -27,10 +29,10 @@ def read_release(path):
         return None
 
 
-def note(path, run, release):
-    """Append the line, unless this run has one."""
+def note(path, run, release, noted_by=None):
+    """Append the line, unless this run has one; `noted_by` another one if it did not end."""
     line = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": run["since"] if noted_by else datetime.now(UTC).isoformat(timespec="seconds"),
         "by": run["by"],
         "from": run["controller"],
         "what": run["what"],
@@ -38,6 +40,8 @@ def note(path, run, release):
     }
     if release:
         line["release"] = release
+    if noted_by:
+        line |= {"ended": False, "noted_by": noted_by}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as log:
         log.seek(0)
@@ -52,10 +56,11 @@ def main():
             "path": {"type": "path", "default": "/var/log/anynode/runs.log"},
             "run": {"type": "dict", "required": True},
             "deployment": {"type": "path", "required": True},
+            "noted_by": {"type": "str"},
         },
     )
     args = module.params
-    note(Path(args["path"]), args["run"], read_release(Path(args["deployment"])))
+    note(Path(args["path"]), args["run"], read_release(Path(args["deployment"])), args["noted_by"])
     module.exit_json(changed=False)
 
 
