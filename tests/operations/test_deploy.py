@@ -111,7 +111,7 @@ def test_a_bad_release_stops_at_the_first_node_and_is_put_back(cluster, unnotice
     """The others are never touched, the message says what failed, and a good release needs no cleaning up."""
     path, change, words, shows_late = BAD[kind]
     old, before = releases(cluster), pids(cluster, *cluster.apps)
-    with unnoticed(f"a release that {kind} is deployed"):
+    with unnoticed(f"a release that {kind} is deployed", requests=2000):
         done = cluster.playbook("playbooks/deploy.yml", "-e", "app_watch_seconds=12", *release(path, change))
     assert done.returncode != 0
     assert words in done.stdout, done.stdout

@@ -41,13 +41,13 @@ def test_the_last_node_is_not_drained(cluster):
 def test_from_three_to_one_and_back_with_a_deploy_on_the_one(cluster, unnoticed, release):
     """With one node alone nobody can take over: systemd holds the socket, and visitors wait."""
     one = Cluster(cluster.inventory.with_name("one.yml"))
-    with unnoticed("from 3 nodes to 1"):
+    with unnoticed("from 3 nodes to 1", requests=2000):
         cluster.converge(inventory=one.inventory)
     before = pids(one, "app1")
     with unnoticed("deploy on a single node", worst_wait=2):
         done = one.playbook("playbooks/deploy.yml", *release())
     assert done.returncode == 0, done.stdout
     assert pids(one, "app1") != before
-    with unnoticed("from 1 node to 3"):
+    with unnoticed("from 1 node to 3", requests=2000):
         cluster.converge()
     assert len(runs(cluster)) == 3

@@ -39,7 +39,7 @@ def test_a_second_run_is_refused_and_one_that_was_cut_off_is_repaired(cluster, u
     """With who holds the lock; once that run is gone, the next one takes over and goes on."""
     new = release()
     others = pids(cluster, *cluster.apps[1:])
-    with unnoticed("a deploy is killed, the next one goes on"):
+    with unnoticed("a deploy is killed, the next one goes on", requests=2000):
         first = deploy(*new)
         done = cluster.playbook("playbooks/deploy.yml")
         assert done.returncode != 0
@@ -61,7 +61,7 @@ def test_a_node_that_cannot_be_reached_stops_a_run_before_it_begins(cluster, unn
     before = pids(cluster, *cluster.apps)
     cluster.run(lost, "systemctl stop ssh.socket ssh.service; pkill -x sshd || true")
     try:
-        with unnoticed("a node can't be reached"):
+        with unnoticed("a node can't be reached", requests=2000):
             done = cluster.playbook("playbooks/deploy.yml", *new)
             assert done.returncode != 0
             assert pids(cluster, *cluster.apps) == before
