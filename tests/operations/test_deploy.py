@@ -124,20 +124,23 @@ def test_a_bad_release_stops_at_the_first_node_and_is_put_back(cluster, unnotice
 
 
 @pytest.mark.parametrize(
-    "setting",
+    ("setting", "words"),
     [
-        "nginx_read_timeout=banana",
-        "redis_maxmemory=banana",
-        "app_session_idle_seconds=0",
-        "app_wsgi='anynode:nothing()'",
+        ("nginx_read_timeout=banana", '"proxy_read_timeout" directive invalid value'),
+        ("redis_maxmemory=banana", "argument must be a memory value"),
+        ("app_session_idle_seconds=0", "APP_SESSION_IDLE_SECONDS must be"),
+        ("app_wsgi='anynode:nothing()'", "Failed to find attribute 'nothing' in 'anynode'"),
+        ('{"app_wsgi": "anynode:create_app(\\""}', "Unbalanced quoting"),
     ],
+    ids=["nginx", "redis", "app", "gunicorn", "systemd"],
 )
-def test_a_bad_setting_is_refused_while_traffic_goes_on(cluster, unnoticed, setting):
-    """Before anything loads it."""
+def test_a_bad_setting_is_refused_while_traffic_goes_on(cluster, unnoticed, setting, words):
+    """Before anything loads it, with the tool's own words."""
     before = pids(cluster, *cluster.apps)
     with unnoticed(f"site.yml -e {setting}", requests=200):
         done = cluster.playbook("site.yml", "-e", setting)
     assert done.returncode != 0
+    assert words in " ".join(done.stdout.split()), done.stdout
     assert pids(cluster, *cluster.apps) == before
     assert out(cluster) == []
 
