@@ -46,6 +46,11 @@ def status_report(hostvars, groups, addresses, asked):
         report["nodes"].append(node)
         report["problems"] += [f"{name} {problem}" for problem in _problems(node, report["lock"])]
         report["warnings"] += [f"{name}: {warning}" for warning in _warnings(node)]
+        report["warnings"] += [
+            f"{name} is out of {balancer} by the run that holds the lock; if that run is over, run it again"
+            for balancer, place in node.get("balancers", {}).items()
+            if place.get("kind") == "run" and place.get("run") == (report["lock"] or {}).get("id")
+        ]
     by_release = {node["name"]: node["release"] for node in report["nodes"] if node.get("release")}
     if len(set(by_release.values())) > 1:
         each = ", ".join(f"{name} {release}" for name, release in by_release.items())

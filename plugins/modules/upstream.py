@@ -34,7 +34,8 @@ options:
 """
 
 LINE = re.compile(
-    r"server (?P<address>\S+) (?P<options>.*?)(?P<down> down)?; +# (?P<name>\S+)(?: out: (?P<note>\{.*\}))?"
+    r"server (?P<address>\S+) (?P<options>.*?)(?: max_fails=0)?(?P<down> down)?;"
+    r" +# (?P<name>\S+)(?: out: (?P<note>\{.*\}))?"
 )
 RELOAD_SECONDS = 15
 
@@ -66,7 +67,8 @@ def render(servers):
     lines = ["# Managed by Ansible: which nodes are in, and who took one out (playbooks/drain.yml, undrain.yml)."]
     for name, server in servers.items():
         out = server["out"]
-        state, note = ("", "") if out is None else (" down", " out: " + json.dumps(out, sort_keys=True))
+        alone = " max_fails=0" if inside(servers) == [server["address"]] else ""  # there is nobody else to ask
+        state, note = (alone, "") if out is None else (" down", " out: " + json.dumps(out, sort_keys=True))
         lines.append(f"server {server['address']} {server['options']}{state};  # {name}{note}")
     if len(inside(servers)) > 1:
         lines.append(

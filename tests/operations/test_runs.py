@@ -45,6 +45,8 @@ def test_a_second_run_is_refused_and_one_that_was_cut_off_is_repaired(cluster, u
         assert done.returncode != 0
         said = " ".join(done.stdout.split())
         assert "is at work since" in said and "playbooks/deploy.yml" in said and "-e run_take_over=" in said
+        # Announced while it is on: visitors would notice, so it is only asked to stay off.
+        assert cluster.playbook("playbooks/maintenance.yml", "-e", "state=off").returncode == 0
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
         assert out(cluster) == [cluster.apps[0]]

@@ -165,6 +165,11 @@ def test_a_mark_outlives_later_deployments_and_failed_ones(node):
     assert list(node.shunned()) == ["2-b"]
     node.deploy("r9", release="2-b", state="bad")
     assert list(node.shunned()) == ["2-b"]
+    node.deploy("ra", release="2-b")
+    for number in range(11, 15):
+        node.deploy(f"s{number}", release="3-c", **{"app.env": f"A={number}\n"})
+        node.prune(keep=2)
+    assert node.shunned() == {}, "whoever insisted on it took the mark back for good"
 
 
 def test_the_last_good_release_is_another_one(node):

@@ -97,6 +97,8 @@ def test_a_node_that_a_run_took_out_is_a_problem_once_that_run_is_over(told):
     assert problems(told) == ["app2 is out of lb1: a run changes it"]
     told["lb1"]["__run_lock_told"]["held_by"] = {"id": "r9", "by": "eve@desk", "what": "site.yml"}
     assert problems(told) == []
+    warning = "app2 is out of lb1 by the run that holds the lock; if that run is over, run it again"
+    assert report(told)["warnings"] == [warning]
 
 
 def test_a_node_that_is_not_ready_says_why(told):

@@ -60,6 +60,13 @@ def test_who_took_a_node_out_first_is_remembered(both):
     assert upstream.change(out, take_out=["app2"], note={"by": "eve"})[0] == out
 
 
+def test_a_node_that_is_in_alone_is_never_taken_for_failed(both):
+    out, _alone = upstream.change(both, take_out=["app2"], note=NOTE)
+    assert "server 192.0.2.31:8000 max_fails=2 max_fails=0;  # app1\n" in upstream.render(out)
+    assert upstream.parse(upstream.render(out)) == out
+    assert "max_fails=0;" not in upstream.render(both)
+
+
 def test_the_last_node_is_never_taken_out(both):
     out, alone = upstream.change(both, take_out=["app1", "app2"], note=NOTE)
     assert alone == ["app2"]

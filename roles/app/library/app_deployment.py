@@ -149,7 +149,8 @@ class Node:
         stay = {path for path in (self.current, self.last_good(), self.last_good(other_release=True)) if path}
         releases = sorted((self.root / "releases").iterdir(), key=lambda path: path.stat().st_ctime, reverse=True)
         kept = {(path / "release").resolve() for path in stay} | set(releases[:keep])
-        marks = {path for path in self.deployments() if read(path)["state"] == "rolled_back"}
+        shunned = {told["run"] for told in self.shunned().values()}
+        marks = {path for path in self.deployments() if path.name in shunned}
         gone = [path for path in self.deployments()[keep:] if path not in stay | marks]
         gone += (self.root / "deployments").glob("*.partial")
         gone += [path for path in releases if path.resolve() not in kept]
