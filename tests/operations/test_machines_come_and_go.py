@@ -48,6 +48,7 @@ def test_from_three_to_one_and_back_with_a_deploy_on_the_one(cluster, unnoticed,
         done = one.playbook("playbooks/deploy.yml", *release())
     assert done.returncode == 0, done.stdout
     assert pids(one, "app1") != before
-    with unnoticed("from 1 node to 3", requests=2000):
+    # It goes back to the project's own release, too, while it is still alone.
+    with unnoticed("from 1 node to 3", worst_wait=2, requests=2000):
         cluster.converge()
     assert len(runs(cluster)) == 3
