@@ -17,7 +17,7 @@ while True:
 
 def upstreams(cluster):
     """The app nodes that nginx has loaded."""
-    lines = cluster.run(cluster.balancer, "nginx -T 2>/dev/null | grep -E '^ +server [0-9]'").splitlines()
+    lines = cluster.run(cluster.balancer, "nginx -T 2>/dev/null | grep -E '^ *server [0-9]'").splitlines()
     return {line.split()[1].split(":")[0] for line in lines}
 
 
