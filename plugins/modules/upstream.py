@@ -65,16 +65,17 @@ def inside(servers):
 def render(servers):
     """Return the file's text: what parse() reads, and where to go if nginx takes all nodes for failed."""
     lines = ["# Managed by Ansible: which nodes are in, and who took one out (playbooks/drain.yml, undrain.yml)."]
+    addresses = inside(servers)
+    alone = " max_fails=0" if len(addresses) == 1 else ""  # there is nobody else to ask
     for name, server in servers.items():
         out = server["out"]
-        alone = " max_fails=0" if inside(servers) == [server["address"]] else ""  # there is nobody else to ask
         state, note = (alone, "") if out is None else (" down", " out: " + json.dumps(out, sort_keys=True))
         lines.append(f"server {server['address']} {server['options']}{state};  # {name}{note}")
-    if len(inside(servers)) > 1:
+    if len(addresses) > 1:
         lines.append(
             "# Whoever fails too often is left out for a while. If all are, which a slow page can do, all are asked."
         )
-        lines += [f"server {address} max_fails=0 backup;" for address in inside(servers)]
+        lines += [f"server {address} max_fails=0 backup;" for address in addresses]
     return "\n".join(lines) + "\n"
 
 
