@@ -120,7 +120,7 @@ def test_the_socket_listens_at_the_nodes_own_address(cluster):
 
 def test_gunicorn_outlasts_nginx_and_believes_nobody(cluster):
     tree = ast.parse(cluster.text("app1/gunicorn.conf.py"))
-    plain = [node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id.islower()]
+    plain = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
     settings = {node.targets[0].id: ast.literal_eval(node.value) for node in plain}
     assert settings["forwarded_allow_ips"] == ""
     kept = int(re.search(r"keepalive_timeout (\d+)s;", cluster.text("nginx.conf"))[1])
