@@ -84,9 +84,13 @@ def test_a_node_that_cannot_be_reached_stops_a_run_before_it_begins(cluster, unn
 
 
 def test_a_full_disk_stops_a_run_before_it_begins(cluster, release):
-    """Whichever machine's it is."""
-    before = pids(cluster, *cluster.apps)
-    done = cluster.playbook("playbooks/deploy.yml", "-e", "room_mb=100000000", *release())
+    """Whichever machine's it is: here the last node's, where a full one lies over what the run would write to."""
+    full, before = cluster.apps[-1], pids(cluster, *cluster.apps)
+    cluster.run(full, "mount -t tmpfs -o size=1m full /srv && ! cat /dev/zero > /srv/all 2>&1")
+    try:
+        done = cluster.playbook("playbooks/deploy.yml", *release())
+    finally:
+        cluster.run(full, "umount --lazy /srv")
     assert done.returncode != 0
-    assert "MB" in done.stdout
+    assert f"{full} has too little room, in MB: 0 on /srv" in " ".join(done.stdout.split()), done.stdout
     assert pids(cluster, *cluster.apps) == before
