@@ -13,7 +13,7 @@ from support.visitors import FIGURES
 
 @pytest.fixture
 def timeline(cluster, tmp_path):
-    """A file for the load's timeline; the drill gets it, and beside it when which node was out, for a figure."""
+    """A file for the load's timeline, and marks: when which node was out. The drill gets both for a figure."""
     file = Path(FIGURES or tmp_path / "figures").with_name("deploy.json")
     marks, over = [], threading.Event()
 
@@ -27,7 +27,7 @@ def timeline(cluster, tmp_path):
 
     watch = threading.Thread(target=note)
     watch.start()
-    yield file
+    yield file, marks
     over.set()
     watch.join()
     if not file.exists():
@@ -49,14 +49,16 @@ def test_a_deploy_and_its_rollback_go_unnoticed(cluster, unnoticed, release, tim
     """Node by node, each out of the balancer meanwhile; the same run and release on all; then the same way back."""
     old = releases(cluster)
     new = release()
-    with unnoticed("deploy on 3 nodes", timeline=timeline):
+    file, marks = timeline
+    with unnoticed("deploy on 3 nodes", timeline=file):
         done = cluster.playbook("playbooks/deploy.yml", *new)
     assert done.returncode == 0, done.stdout
     assert len(set(runs(cluster).values())) == 1
     assert len(set(releases(cluster).values())) == 1
     assert releases(cluster) != old
+    assert [mark["what"] for mark in marks] == [f"{node} {way}" for node in cluster.apps for way in ("out", "back")]
     # The first one is watched for 3 s before visitors are let in.
-    assert away(json.loads(timeline.read_text()), cluster.apps[0]) >= 2
+    assert away(json.loads(file.read_text()), cluster.apps[0]) >= 2
 
     with unnoticed("rollback"):
         done = cluster.playbook("playbooks/rollback.yml")
