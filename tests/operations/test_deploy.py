@@ -145,6 +145,7 @@ def test_a_bad_setting_is_refused_while_traffic_goes_on(cluster, unnoticed, sett
         done = cluster.playbook("site.yml", "-e", setting)
     assert done.returncode != 0
     assert words in " ".join(done.stdout.split()), done.stdout
+    cluster.run(cluster.balancer, "nginx -t")  # nor does it lie there and wait
     assert pids(cluster, *cluster.apps) == before
     assert out(cluster) == []
 
