@@ -23,17 +23,26 @@ ACL_COMMANDS = (
 )
 
 
+TREES = Path(__file__).parents[2] / ".cache/servers"  # of scripts/test-tools
+
+
+def unpacked_program(release, path) -> list:
+    """How a program of a Debian release is started where it was unpacked; the host's C library may be too old."""
+    tree = TREES / release
+    loader, *_others = [*tree.glob("usr/lib*/ld-linux*.so.*"), *tree.glob("lib*/ld-linux*.so.*"), None]
+    if not loader or not (tree / path).exists():
+        raise pytest.UsageError(f"{path} of Debian {release} isn't here: run `make test-tools`")
+    folders = ("lib/*-linux-gnu*", "usr/lib/*-linux-gnu*", "usr/lib/*-linux-gnu*/systemd")
+    libraries = [path for folder in folders for path in tree.glob(folder)]
+    return [loader, "--library-path", ":".join(map(str, libraries)), tree / path]
+
+
 def _programs() -> dict[str, list]:
     """How each server is started, by the name and version that it says it has, such as valkey-8.1."""
-    tree = Path(__file__).parents[2] / ".cache/servers/trixie"
-    loader = next(tree.glob("usr/lib*/ld-linux*.so.*"), None)  # the host's C library may be too old
     host = shutil.which("redis-server")
-    if not host or not loader:
+    if not host:
         raise pytest.UsageError("the servers that these tests need aren't all here: run `make test-tools`")
-    libraries = ":".join(map(str, tree.glob("usr/lib/*-linux-gnu*")))
-    unpacked = [
-        [loader, "--library-path", libraries, tree / "usr/bin" / each] for each in ("redis-server", "valkey-server")
-    ]
+    unpacked = [unpacked_program("trixie", f"usr/bin/{each}") for each in ("redis-server", "valkey-server")]
     programs = {}
     for program in ([host], *unpacked):
         said = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
