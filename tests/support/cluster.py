@@ -59,7 +59,11 @@ class Cluster:
         """Run a shell command as root on a machine; return what it printed."""
         container = f"{self.prefix}-{host}"
         done = subprocess.run(
-            ["docker", "exec", container, "sh", "-c", command], capture_output=True, text=True, check=False
+            ["docker", "exec", container, "sh", "-c", command],
+            capture_output=True,
+            text=True,
+            errors="replace",  # logs hold what visitors sent
+            check=False,
         )
         assert not check or done.returncode == 0, f"{host}: {command}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
