@@ -20,6 +20,7 @@ class Attacker:
         self.sources = [f"{network}.{number}" for number in range(201, 217)]
         image = docker("inspect", "--format={{.Image}}", f"{cluster.prefix}-{cluster.balancer}")
         options = ["--rm", "--detach", f"--name={self.name}", f"--network={cluster.prefix}", "--cap-add=NET_ADMIN"]
+        options += [f"--label=anynode.cluster={cluster.prefix}"]  # what is left of it goes with the machines
         docker("run", *options, image, "sleep", "infinity")
         for source in self.sources:
             self.run(f"ip address add {source}/24 dev eth0")
