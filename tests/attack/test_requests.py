@@ -115,7 +115,7 @@ def test_a_forged_address_moves_no_limit(cluster, attacker):
         requests.append(text.replace("\n", "\r\n"))
     answers = attacker.attack("ask", sources=attacker.sources[:1], requests=requests)
     statuses = [status for ((status, _, _),) in answers]
-    assert set(statuses) == {401, 429}
+    assert set(statuses) <= {401, 429}
     assert statuses.count(401) < 30  # a burst of 20, and one each 2 s
     assert cluster.log_in(cluster.balancer).get(cluster.balancer).status_code == 200
     logs = cluster.run(cluster.balancer, "cat /var/log/nginx/access.log")

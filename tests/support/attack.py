@@ -188,8 +188,8 @@ def _change(chance, text, corpus):
 def fuzz(target, corpus, count, seed):
     """Send `count` mutated requests, the same for the same seed; tell how often there was which answer.
 
-    One line at the end: statuses with their numbers ("none": no answer within 0.3 s, or none at all), those that a node
-    gave, and examples of answers of the kind 5xx.
+    Returns statuses with their numbers ("none": no answer within 0.3 s, or none at all), those that a node
+    gave, and examples of answers that nobody should get.
     """
     corpus = [each.encode("latin-1") for each in corpus]
     statuses, of_nodes, odd = Counter(), Counter(), []
@@ -203,7 +203,7 @@ def fuzz(target, corpus, count, seed):
             statuses[status] += 1
             if "x-node:" in header.lower():
                 of_nodes[status] += 1
-            if status.startswith("5") and len(odd) < 20:
+            if _is_odd(status, header) and len(odd) < 20:
                 odd.append([status, header, request[:2000].decode("latin-1")])
 
     threads = [Thread(target=attack, args=each) for each in enumerate(target.sources)]
@@ -214,6 +214,12 @@ def fuzz(target, corpus, count, seed):
         thread.join()
     seconds = time.monotonic() - began
     return {"statuses": statuses, "of_nodes": of_nodes, "odd": odd, "seconds": seconds}
+
+
+def _is_odd(status, header):
+    """An error that was not announced. 501 and 505 are what the balancer says of an unknown encoding or version."""
+    is_announced = status == "503" and "retry-after:" in header.lower()
+    return status.startswith("5") and status not in ("501", "505") and not is_announced
 
 
 def _ask(target, source, connection, request):
