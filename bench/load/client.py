@@ -84,6 +84,8 @@ class Client:
         except aiohttp.ClientError as error:
             raise Broken("cut short") from error
         for cookie in response.cookies.values():
+            if not cookie.key.endswith("session"):
+                continue  # it is for who comes back after a logout, which nobody here does
             self.cookie = f"{cookie.key}={cookie.coded_value}" if cookie.value else None
         return Answer(response.status, response.headers, _parse(raw))
 

@@ -14,7 +14,7 @@ from .client import Answer, Broken, Client
 from .tally import Tally
 from .visitor import Visitor
 
-LOGINS_AT_ONCE = 2  # a password's hash costs a node a tenth of a second of CPU
+LOGINS_AT_ONCE = 2  # a password's hash costs a node a quarter of a second of CPU
 PROGRESS_SECONDS = 10
 UNDER_WAY = "load: under way"  # how the line begins that says that all are logged in and the load begins
 

@@ -1,9 +1,12 @@
 """The claim, and the proof that the proof can fail."""
 
 import itertools
+import secrets
 
 import pytest
 from support.cluster import changed
+
+LIMIT = 10  # app_login_failures
 
 
 def test_a_login_on_one_node_is_known_on_every_other(cluster):
@@ -46,3 +49,17 @@ def test_the_page_works_for_a_person(cluster):
     assert page.status_code == 200
     assert "demo" in page.text
     assert page.headers["X-Node"] in page.text
+
+
+def test_who_guesses_is_stopped_on_all_doors_and_nobody_else_is(cluster):
+    """The nodes count together: so many tries through different doors, then 429; another account logs in."""
+    guess = {"username": f"nobody-{secrets.token_hex(4)}", "password": "wrong"}
+    doors = itertools.cycle(cluster.apps)
+    answers = [cluster.visitor().post(next(doors), "/api/login", guess) for _ in range(LIMIT)]
+    assert [answer.status_code for answer in answers] == [401] * LIMIT
+    for host in cluster.doors:
+        answer = cluster.visitor().post(host, "/api/login", guess)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) > 1
+        assert answer.json()["error"]
+        cluster.log_in(host)

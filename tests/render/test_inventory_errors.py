@@ -176,6 +176,27 @@ def test_a_user_whose_password_is_written_down(good):
     assert "correct horse" not in message
 
 
+@pytest.mark.parametrize(
+    ("method", "is_weak"),
+    [
+        ("scrypt:16384:8:5", False),
+        ("scrypt:131072:8:1", False),
+        ("pbkdf2:sha256:1000000", False),
+        ("scrypt:32768:8:1", True),
+        ("scrypt:16384:8:4", True),
+        ("pbkdf2:sha256:599999", True),
+        ("scrypt:2:1:1", True),
+    ],
+)
+def test_a_weak_hash_is_told_of_and_accepted(good, method, is_weak):
+    users = {"ada": f"{method}$0123456789abcdef$00ff"}
+    warnings = list(module.weak_hashes(users))
+    assert good.errors(users=users) == []
+    assert bool(warnings) == is_weak
+    assert all("app_users: ada" in each and method in each and "`make hash`" in each for each in warnings)
+    assert not any("00ff" in each or "0123456789abcdef" in each for each in warnings)
+
+
 @pytest.mark.parametrize("name", ["ada l", "ada:l", ""])
 def test_a_user_with_an_impossible_name(good, name):
     assert only(good.errors(users={name: HASH})).startswith(f"app_users: {name!r} is not a name")

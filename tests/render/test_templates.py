@@ -5,9 +5,11 @@ import json
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from urllib.parse import urlsplit
 
 import pytest
+from anynode.config import Config
 from render.balancer import configuration
 from render.helpers import ROOT, render, tool
 from unit.servers import ACL_COMMANDS
@@ -88,7 +90,7 @@ def test_redis_knows_nobody_without_a_password(cluster):
 
 def test_the_app_may_run_what_the_unit_tests_let_it_run(cluster):
     app = cluster.text("users.acl").splitlines()[2].split()
-    assert set(ACL_COMMANDS.split()) <= set(app)
+    assert set(ACL_COMMANDS.split()) == {each for each in app if each.startswith("+")}
 
 
 def test_only_app_nodes_reach_redis(cluster):
@@ -136,10 +138,23 @@ def test_the_app_is_told_where_and_who_it_is(cluster):
         assert env["APP_TRUSTED_PROXIES"] == cluster.addresses["lb1"]
 
 
+def test_the_app_accepts_its_settings_and_they_are_its_defaults(cluster):
+    env = cluster.env("app1/app.env") | cluster.env("app1/secrets.env")
+    mine = ("APP_NODE", "APP_RELEASE", "APP_TRUSTED_PROXIES")
+    required = ("APP_SECRET_KEY", "APP_USERS", "APP_REDIS_HOST", "APP_REDIS_PASSWORD")
+    least = {name: env[name] for name in (*mine, *required)}
+    assert Config.from_environ(env) == Config.from_environ(least)
+    assert Config.from_environ(env).cookie_secure
+    assert {name for name in env if name.startswith("APP_LOGIN_")} == {
+        f"APP_{each.name.upper()}" for each in fields(Config) if each.name.startswith("login_")
+    }
+
+
 def test_the_check_can_log_in(cluster):
     users = json.loads(cluster.env("app1/secrets.env")["APP_USERS"])
     assert users.keys() == {"ada", "demo"}
     assert check_password_hash(users["demo"], cluster.secrets["app_demo_password"])
+    assert users["demo"].startswith("scrypt:16384:8:5$"), "as OWASP asks"
     assert check_password_hash(users["ada"], "correct horse")
 
 

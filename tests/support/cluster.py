@@ -114,7 +114,7 @@ class Visitor:
         if self.cookie and "Cookie" not in headers:
             headers["Cookie"] = self.cookie
         answer = requests.request(method, self.cluster.url(host) + path, headers=headers, timeout=10, **options)
-        for cookie in answer.cookies:
+        for cookie in (each for each in answer.cookies if each.name.endswith("session")):
             self.cookie = f"{cookie.name}={cookie.value}"
         return answer
 

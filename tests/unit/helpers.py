@@ -33,6 +33,7 @@ def environ(port=6379, **changes) -> dict[str, str]:
         "APP_REDIS_HOST": "127.0.0.1",
         "APP_REDIS_PORT": str(port),
         "APP_REDIS_PASSWORD": REDIS_PASSWORD,
+        "APP_COOKIE_SECURE": "false",  # the tests speak plain HTTP
     }
     return {name: value for name, value in (settings | changes).items() if value is not None}
 
@@ -57,7 +58,7 @@ def token(client, path="/") -> str:
 
 def visit(port, is_connected=True):
     """A visitor who is logged in, at a node with a circuit breaker of its own."""
-    node = partial(make_app, port, APP_SESSIONS_PER_USER="1000")
+    node = partial(make_app, port, APP_SESSIONS_PER_USER="1000", APP_LOGIN_FAILURES="1000")
     visitor = node().test_client()
     assert when_well(partial(log_in, visitor)).status_code == 200
     if is_connected:

@@ -61,12 +61,13 @@ WRITES = {
     "a note": (2, lambda client: client.put("/api/note", json={"note": "x"})),
     "a counter": (2, lambda client: client.post("/api/counter", json={})),
 }
+LOGIN = 2  # beside what it does to sessions: a try is counted before its hash is computed, and judged after
 CHANGES = {
     "ending others, with the password, which gives a new id": (
-        3,
+        LOGIN + 3,
         lambda client: client.delete("/api/sessions", json={"password": PASSWORD}),
     ),
-    "another login": (2, lambda client: log_in(client)),
+    "another login": (LOGIN + 2, lambda client: log_in(client)),
     "a rotation": (2, lambda client: client.get("/rotate")),
     "a logout": (1, lambda client: client.post("/api/logout", json={})),
     "a logout everywhere": (2, lambda client: client.get("/end-all")),
@@ -150,5 +151,5 @@ def test_ending_all_others_is_too(ada, cost):
     assert cost(ada, READS["a call"][1])[0] == 1
 
 
-def test_a_login_without_a_cookie_is_one_round_trip(app, cost):
-    assert cost(app.test_client(), log_in) == (1, True, True)
+def test_a_login_without_a_cookie_is_one_round_trip_more(app, cost):
+    assert cost(app.test_client(), log_in) == (LOGIN + 1, True, True)

@@ -102,7 +102,7 @@ class Request:
                 return
             session = str(next(self.server._ids))
             counters[session] = 0
-            self.send(200, {"counter": 0}, f"Set-Cookie: session={session}; HttpOnly; Path=/\r\n")
+            self.send(200, {"counter": 0}, f"Set-Cookie: session={session}; Path=/\r\nSet-Cookie: browser=b\r\n")
         elif self.session not in counters:
             self.send(401)
         else:

@@ -6,6 +6,7 @@ import pytest
 from anynode.config import Config, ConfigError
 from unit.helpers import USER, environ, log_in, make_app, session_cookie
 from unit.servers import ACL_COMMANDS, PREFIX, REDIS_PASSWORD
+from werkzeug.security import check_password_hash, generate_password_hash
 
 
 def test_healthz_never_asks_redis(logged_in, redis):
@@ -146,7 +147,7 @@ def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
 
 
 def test_the_settings_have_defaults():
-    config = Config.from_environ(environ())
+    config = Config.from_environ(environ(APP_COOKIE_SECURE=None))
     assert (config.session_idle_seconds, config.session_lifetime_seconds) == (1800, 28800)
     assert config.sessions_per_user == 10
     assert (config.session_store, config.session_prefix, config.redis_username) == (
@@ -154,7 +155,7 @@ def test_the_settings_have_defaults():
         "anynode:",
         "app",
     )
-    assert (config.cookie_secure, config.trusted_proxies) == (False, frozenset())
+    assert (config.cookie_secure, config.trusted_proxies) == (True, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -169,17 +170,28 @@ def test_a_session_lives_as_long_as_the_settings_say(redis, changes, idle, lifet
     assert expires - created == lifetime * 1000
 
 
+@pytest.mark.parametrize("method", ["scrypt:128:8:1", "scrypt:32768:1:1", "scrypt:16384:8:5", "pbkdf2:sha1:1"])
+def test_a_hash_that_is_accepted_can_be_computed(method):
+    users = json.dumps({"a": generate_password_hash("x", method)})
+    config = Config.from_environ(environ(APP_USERS=users))
+    assert check_password_hash(config.users["a"], "x")
+
+
 def test_secrets_are_not_in_the_repr():
     config = Config.from_environ(environ())
     for secret in (config.secret_key, REDIS_PASSWORD, "pbkdf2"):
         assert secret not in repr(config)
 
 
+# of hashes that would fail at every login, or take too much memory
+UNCOMPUTABLE = ("scrypt:1:1:1", "scrypt:16383:8:5", "scrypt:16384:0:5", "scrypt:16384:8:0", "scrypt:524288:8:1")
+UNCOMPUTABLE += ("scrypt:16384:8:128", "pbkdf2:sha256:0", "pbkdf2:sha256:2147483648")
 BAD = {
     "APP_NODE": ["", "a b", "x\ny", None],
     "APP_RELEASE": ["", "a/b"],
     "APP_SECRET_KEY": [None, "short", "changeme" * 8, "please-CHANGE-ME-" * 3, "x" * 31],
-    "APP_USERS": [None, "", "{", "[]", "{}", '{"a": "plain"}', '{"a": 1}', '{"": "scrypt:1:1:1$a$b"}'],
+    "APP_USERS": [None, "", "{", "[]", "{}", '{"a": "plain"}', '{"a": 1}', '{"": "scrypt:16384:8:5$a$b"}']
+    + [f'{{"a": "{method}$a$b"}}' for method in UNCOMPUTABLE],
     "APP_SESSION_STORE": ["mysql", ""],
     "APP_REDIS_HOST": [None, "", "redis://x/"],
     "APP_REDIS_PORT": ["0", "65536", "x", "-1", "²"],
@@ -189,6 +201,12 @@ BAD = {
     "APP_SESSION_LIFETIME_SECONDS": ["-3", "9" * 99],
     "APP_SESSIONS_PER_USER": ["0", "1001", "many"],
     "APP_COOKIE_SECURE": ["yes", "True", ""],
+    "APP_LOGIN_WINDOW_SECONDS": ["59", "86401"],
+    "APP_LOGIN_FAILURES": ["0", "1001"],
+    "APP_LOGIN_ADDRESS_FAILURES": ["0", "1001"],
+    "APP_LOGIN_ACCOUNT_FAILURES": ["0", "1001"],
+    "APP_LOGIN_PAUSE_SECONDS": ["0", "61"],
+    "APP_LOGIN_THREADS": ["0", "x"],
     "PROMETHEUS_MULTIPROC_DIR": ["/nowhere", "/etc/hosts"],
     "APP_TRUSTED_PROXIES": ["10.0.0.0/8", "proxy"],
 }

@@ -10,6 +10,8 @@ from .proxy import TrustedProxy
 from .redis_client import make_client
 from .sessions import MemoryStore, Observer, RedisStore, SharedSessionInterface, Store
 from .stamp import Stamp
+from .throttle import Limits, NoThrottle, Throttle
+from .turnstile import Turnstile
 from .users import Users
 
 
@@ -28,8 +30,11 @@ def create_app(config: Config | None = None) -> Flask:
         SESSION_COOKIE_PATH="/",
     )
     app.extensions["anynode"] = config
+    store = _make_store(config)
     app.extensions["users"] = Users(config.users)
-    app.session_interface = SharedSessionInterface(_make_store(config))
+    app.extensions["throttle"] = _make_throttle(config, store)
+    app.extensions["turnstile"] = Turnstile(config.login_threads)
+    app.session_interface = SharedSessionInterface(store)
     for part in (csrf, errors, health, api, views, commands):
         part.register(app)
     stamped = Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release, "X-Run": config.run})
@@ -53,6 +58,19 @@ def _make_store(config: Config) -> Store:
         password=config.redis_password,
     )
     return RedisStore(client, prefix=config.session_prefix, observer=_make_observer(config), **limits)
+
+
+def _make_throttle(config: Config, store: Store) -> NoThrottle:
+    if not isinstance(store, RedisStore):
+        return NoThrottle()
+    limits = Limits(
+        window=config.login_window_seconds,
+        client=config.login_failures,
+        address=config.login_address_failures,
+        account=config.login_account_failures,
+        pause=config.login_pause_seconds,
+    )
+    return Throttle(store, config.session_prefix, limits)
 
 
 def _make_observer(config: Config) -> Observer:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _PLACEHOLDERS = re.compile(r"change[-_ ]?(me|this)|replace[-_ ]?(me|this)|placeholder|example|your[-_ ]|<.*>", re.I)
-_HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
+_HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(?:1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
 _MAX_SECONDS = 365 * 24 * 3600
 
 
@@ -36,6 +36,12 @@ class Config:
     redis_username: str
     redis_password: str | None = field(repr=False)
     cookie_secure: bool
+    login_window_seconds: int
+    login_failures: int
+    login_address_failures: int
+    login_account_failures: int
+    login_pause_seconds: int
+    login_threads: int
     trusted_proxies: frozenset[str]
     max_body_bytes: int
     metrics_dir: str  # where prometheus-client counts for all processes of the node; empty: nothing is counted
@@ -61,7 +67,13 @@ class Config:
             redis_port=read("APP_REDIS_PORT", _whole(1, 65535), "6379"),
             redis_username=read("APP_REDIS_USERNAME", _name, "app"),
             redis_password=read("APP_REDIS_PASSWORD", _secret) if is_redis else None,
-            cookie_secure=read("APP_COOKIE_SECURE", _one_of("true", "false"), "false") == "true",
+            cookie_secure=read("APP_COOKIE_SECURE", _one_of("true", "false"), "true") == "true",
+            login_window_seconds=read("APP_LOGIN_WINDOW_SECONDS", _whole(60, 24 * 3600), "900"),
+            login_failures=read("APP_LOGIN_FAILURES", _whole(1, 1000), "10"),
+            login_address_failures=read("APP_LOGIN_ADDRESS_FAILURES", _whole(1, 1000), "100"),
+            login_account_failures=read("APP_LOGIN_ACCOUNT_FAILURES", _whole(1, 1000), "20"),
+            login_pause_seconds=read("APP_LOGIN_PAUSE_SECONDS", _whole(1, 60), "30"),
+            login_threads=read("APP_LOGIN_THREADS", _whole(1, 1000), "4"),
             trusted_proxies=read("APP_TRUSTED_PROXIES", _addresses, ""),
             max_body_bytes=read("APP_MAX_BODY_BYTES", _whole(1, 2**31), "65536"),
             metrics_dir=read("PROMETHEUS_MULTIPROC_DIR", _directory, ""),
@@ -132,13 +144,26 @@ def _users(text: str) -> dict[str, str]:
     if not isinstance(users, dict) or not users:
         raise ValueError('must be a JSON object of at least one user, {"name": "password hash"}: change it')
     # names and hashes of users are not for logs, so say only how many are wrong
-    bad = sum(not (name and isinstance(each, str) and _HASH.fullmatch(each)) for name, each in users.items())
+    bad = sum(not (name and isinstance(each, str) and _is_hash(each)) for name, each in users.items())
     if bad:
         raise ValueError(
-            f"has {bad} of {len(users)} entries without a name or without a scrypt or pbkdf2 hash: make"
-            " hashes with werkzeug.security.generate_password_hash"
+            f"has {bad} of {len(users)} entries without a name or without a scrypt or pbkdf2 hash that can be computed:"
+            " make hashes with `make hash`"
         )
     return users
+
+
+def _is_hash(text: str) -> bool:
+    """Whether it looks like a hash, and a try wouldn't fail: one that does would fail for everybody, see Users."""
+    found = _HASH.fullmatch(text)
+    if not found:
+        return False
+    kind, *numbers = found[1].split(":")
+    if kind == "pbkdf2":
+        return 0 < int(numbers[1]) < 2**31
+    n, r, p = map(int, numbers)
+    # at most 256 MiB, and what hashlib takes as maxmem
+    return n.bit_count() == 1 and n >= 128 and 0 < n * r <= 2**21 and 0 < n * r * p < 2**24
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

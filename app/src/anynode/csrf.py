@@ -7,10 +7,13 @@ and a token in every form, the session's own or, as there is none at login, a si
 from datetime import UTC, datetime
 from hmac import compare_digest
 
-from flask import Flask, abort, current_app, request, session
-from itsdangerous import BadData, URLSafeTimedSerializer
+from flask import Flask, abort, request, session
+from itsdangerous import BadData
+
+from .signing import signer
 
 LOGIN_FORM_SECONDS = 8 * 3600
+_PURPOSE = "login form"
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -20,13 +23,13 @@ def register(app: Flask) -> None:
 
 def login_token() -> str:
     """For the login form; any node accepts it for LOGIN_FORM_SECONDS."""
-    return _signer().dumps("login")
+    return signer(_PURPOSE).dumps("login")
 
 
 def check_login_form() -> None:
     """403 unless the form carries a login token."""
     try:
-        _, made = _signer().loads(request.form.get("csrf", ""), return_timestamp=True)
+        _, made = signer(_PURPOSE).loads(request.form.get("csrf", ""), return_timestamp=True)
         # no max_age: that also refuses what a node whose clock is ahead of this one's has made
         is_good = abs((datetime.now(UTC) - made).total_seconds()) <= LOGIN_FORM_SECONDS
     except BadData:
@@ -48,7 +51,3 @@ def _refuse_other_origins() -> None:
     origin = request.headers.get("Origin")
     if site not in ("same-origin", "none") or (origin is not None and origin.partition("://")[2] != request.host):
         abort(403, "Another site sent this request, so it was refused.")
-
-
-def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt="login form")

@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 from secrets import token_urlsafe
 from typing import Any
 
-from flask import current_app, request
+from flask import abort, current_app, request
 from werkzeug.security import check_password_hash
 
+from .browsers import known_browser, remember_browser
 from .sessions import current_session as session
+
+PASSWORD_BYTES = 1024  # no hash is computed of a longer one
 
 
 class Users:
@@ -16,27 +19,34 @@ class Users:
 
     def __init__(self, hashes: Mapping[str, str]):
         self._hashes = hashes
-        # same method and cost as a real one, so that time doesn't tell which names exist
-        method = next(iter(hashes.values())).split("$")[0]
-        self._nobody = f"{method}$nobody$0"
+        self._methods = sorted({each.split("$")[0] for each in hashes.values()})
 
     def __contains__(self, name: object) -> bool:
         return name in self._hashes
 
     def knows(self, name: str, password: str) -> bool:
-        """Whether this is the user's password."""
-        return check_password_hash(self._hashes.get(name, self._nobody), password)
+        """Whether this is the user's password.
+
+        For every name, known or not, one hash of each method in use is computed: time doesn't tell who exists.
+        """
+        own = self._hashes.get(name, "")
+        hashes = (own if own.startswith(f"{method}$") else f"{method}$nobody$0" for method in self._methods)
+        return any([check_password_hash(each, password) for each in hashes])
 
 
 def log_in(name: str, password: str) -> bool:
-    """Start a session under a new id if the password is right. It is in the store by then."""
-    if not _users().knows(name, password):
+    """Start a session under a new id if the password is right. It is in the store by then.
+
+    429 for who failed too often, 503 if too many log in at once.
+    """
+    if not _is_password(name, password):
         return False
     node = current_app.extensions["anynode"].node
     session.clear()
     session.update(started_on=node, csrf=token_urlsafe(32), counter=0, note="")
     session.log_in(name, address=request.remote_addr or "", agent=request.user_agent.string, node=node)
     session.save()
+    remember_browser(name)
     return True
 
 
@@ -78,10 +88,20 @@ def describe_sessions() -> list[dict[str, Any]]:
 
 def confirm_password(password: str) -> bool:
     """Whether this is the password of who is logged in; if so, the session gets a new id, and a stolen one is dead."""
-    if session.user is None or not _users().knows(session.user, password):
+    if session.user is None or not _is_password(session.user, password):
         return False
     session.rotate()
     return True
+
+
+def _is_password(name: str, password: str) -> bool:
+    if len(password.encode()) > PASSWORD_BYTES:
+        abort(400, f"A password may have {PASSWORD_BYTES} bytes at most.")
+    extensions = current_app.extensions
+    with extensions["turnstile"].passage():
+        address, browser = request.remote_addr or "", known_browser(name)
+        found: bool = extensions["throttle"].check(name, address, browser, lambda: _users().knows(name, password))
+    return found
 
 
 def _users() -> Users:

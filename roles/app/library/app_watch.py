@@ -37,13 +37,16 @@ class Visitor:
 
     def __init__(self, host, port, slow_seconds):
         self.host, self.port, self.slow_seconds = host, port, slow_seconds
-        self.cookie = None
+        self.cookies = {}
 
-    def ask(self, method, path, body=None):
-        """Return (status, headers, JSON); Unwell if no answer comes in time."""
+    def ask(self, method, path, body=None, may_wait=True):
+        """Return (status, headers, JSON); Unwell if no answer comes in time.
+
+        If it is 429, wait as told, a minute at most, and ask again.
+        """
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        if self.cookie:
-            headers["Cookie"] = self.cookie
+        if self.cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self.slow_seconds)
         began = time.monotonic()
         try:
@@ -58,8 +61,12 @@ class Visitor:
             connection.close()
         if (took := time.monotonic() - began) > self.slow_seconds:
             raise Unwell(f"{method} {path} took {took:.1f} s, more than {self.slow_seconds:g} s")
-        if cookie := answer.getheader("Set-Cookie"):
-            self.cookie = cookie.split(";", 1)[0]
+        for line in answer.headers.get_all("Set-Cookie", []):
+            name, _, value = line.split(";", 1)[0].partition("=")
+            self.cookies[name] = value
+        if answer.status == 429 and may_wait:  # while somebody attacks the account, strangers wait before they log in
+            time.sleep(retry_seconds(answer))
+            return self.ask(method, path, body, may_wait=False)
         try:
             data = json.loads(text)
         except ValueError:
@@ -78,6 +85,12 @@ class Visitor:
         status, _headers, data = self.ask("GET", path)
         if status >= 500:
             raise Unwell(f"GET {path}: {status} ({json.dumps(data)})")
+
+
+def retry_seconds(answer):
+    """Return how long an answer says to wait; a minute at most."""
+    told = answer.getheader("Retry-After", "")
+    return min(int(told), 60) if told.isdecimal() else 1
 
 
 def starts(unit):

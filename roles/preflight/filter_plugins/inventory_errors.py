@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import yaml
+from ansible.utils.display import Display
 
 ROLES = Path(__file__).resolve().parents[2]
 GROUPS = ("nginx", "redis", "app")
@@ -20,6 +21,18 @@ SECRET_LENGTH = 16  # characters; made ones have 24 to 64
 SECRET_LENGTHS = {"app_secret_key": 32}
 IN_ADDRESSES = ("nginx_maintenance_key",)  # secrets that are part of an address, and a cookie
 HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
+
+# OWASP's Password Storage Cheat Sheet: how often, at least, by method and memory
+OWASP = {
+    "scrypt:131072:8": 1,
+    "scrypt:65536:8": 2,
+    "scrypt:32768:8": 3,
+    "scrypt:16384:8": 5,
+    "scrypt:8192:8": 10,
+    "pbkdf2:sha512": 210_000,
+    "pbkdf2:sha256": 600_000,
+    "pbkdf2:sha1": 1_300_000,
+}
 
 
 def known_options():
@@ -148,12 +161,26 @@ def user_errors(users, demo_user):
             yield f"app_users: {name} has something that is not a hash. `make hash` prints one; never write a password."
 
 
+def weak_hashes(users):
+    """Tell of hashes that work, but are guessed too fast by whoever gets hold of them."""
+    for name, value in users.items() if isinstance(users, dict) else ():
+        if HASH.fullmatch(str(value)):
+            method, _, number = value.split("$")[0].rpartition(":")
+            if int(number) < OWASP.get(method, 0) or method not in OWASP:
+                yield (
+                    f"app_users: {name} has a hash that is none of OWASP's settings ({method}:{number}). It works,"
+                    " and makes every login slower. Let them make a new one: `make hash`."
+                )
+
+
 def inventory_errors(hostvars, groups, users, demo_user):
     """Return a list of messages, each with the culprit and the remedy; empty if the inventory can work."""
     errors = list(group_errors(groups))
     errors += address_errors(groups, hostvars)
     errors += option_errors(groups, hostvars)
     errors += user_errors(users, demo_user)
+    for text in weak_hashes(users):
+        Display().warning(text)
     return list(dict.fromkeys(errors))
 
 

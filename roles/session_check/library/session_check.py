@@ -42,8 +42,11 @@ class Visitor:
         self.extra_cookie = extra_cookie
         self.cookie = None
 
-    def ask(self, url, method, path, body=None):
-        """Send one request on a connection of its own; return (status, JSON, name of the node that answered)."""
+    def ask(self, url, method, path, body=None, may_wait=True):
+        """Send one request on a connection of its own; return (status, JSON, name of the node that answered).
+
+        If it is refused with 429, wait as told, a minute at most, and ask again.
+        """
         parts = urllib.parse.urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname, parts.port, timeout=self.timeout)
@@ -63,6 +66,10 @@ class Visitor:
         for name, value in response.getheaders():
             if name.lower() == "set-cookie" and value.split("=", 1)[0] in COOKIES:
                 self.cookie = value.split(";", 1)[0]
+        if response.status == 429 and may_wait:
+            told = response.getheader("Retry-After", "")
+            time.sleep(min(int(told), 60) if told.isdecimal() else 1)
+            return self.ask(url, method, path, body, may_wait=False)
         try:
             data = json.loads(text)
         except ValueError:

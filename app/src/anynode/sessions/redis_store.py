@@ -165,6 +165,12 @@ class RedisStore:
     def ping(self) -> None:
         self._ask("ping", self._ping, [])
 
+    def script(self, step: str, text: str) -> Callable[[list[str], Sequence[str | int]], Any]:
+        """A Lua script of the app's own, to be called with keys and arguments: on the same connections, behind the same
+        breaker. step: what the observer is told. Calls raise SessionStoreError.
+        """
+        return partial(self._ask, step, partial(self._run, text, hashlib.sha1(text.encode()).hexdigest()))
+
     def _all_keys(self) -> Iterator[list[bytes]]:
         """The keys of all sessions, in batches. SCAN may give one twice."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "session:*"
