@@ -91,6 +91,10 @@ def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tm
     for group, hosts in cluster.groups.items():
         lines += [f"    {group}:", "      hosts:"]
         lines += [f"        {host}: {{ansible_host: {cluster.address[host]}}}" for host in hosts]
+    lines += [
+        "      vars:",
+        f"        firewall_extra_ports: {json.dumps(cluster.extra_ports)}",
+    ]
     inventory = tmp_path / "hosts.yml"
     inventory.write_text("\n".join(lines) + "\n")
     output = cluster.converge(inventory=inventory)

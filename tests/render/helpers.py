@@ -98,7 +98,7 @@ class Cluster:
 def render(folder, apps, network="192.0.2.{}", **variables):
     """Let Ansible write the files of a cluster into a directory."""
     rendered = folder / "rendered"
-    for name in ("app1", f"app{apps}"):
+    for name in ("lb1", "redis1", "app1", f"app{apps}"):
         (rendered / name).mkdir(parents=True, exist_ok=True)
     # A port that anybody may bind, for `nginx -t`; and a person beside the demo account.
     users = {"ada": generate_password_hash("correct horse", method="pbkdf2:sha256:1000")}

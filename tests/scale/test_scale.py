@@ -44,15 +44,15 @@ def test_scale_up_and_down(cluster):
         assert early.get(host).json()["started_on"] == two.apps[0]
     late = four.log_in("app4")
 
-    gate = "nft list set inet anynode_redis clients"
+    gate = "nft list table inet anynode"
     assert four.address["app4"] in four.run(four.redis, gate)
     hold = subprocess.Popen(
         ["docker", "exec", f"{four.prefix}-app3", "sh", "-c", HOLD.format(four.address[four.redis])],
         stderr=subprocess.PIPE,
         text=True,
     )
-    # Only the gate, with the machines still there: the connection that is open must end, too.
-    two.converge("--tags", "redis")
+    # Only the firewall, with the machines still there: the connection that is open must end, too.
+    two.converge("--tags", "firewall")
     assert "ConnectionResetError" in hold.communicate(timeout=20)[1]
     assert four.address["app4"] not in two.run(two.redis, gate)
 

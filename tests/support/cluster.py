@@ -28,6 +28,7 @@ class Cluster:
         self.variables = data["_meta"]["hostvars"]
         self.address = {host: self.variables[host]["ansible_host"] for group in self.groups.values() for host in group}
         self.balancer, self.redis, self.apps = self.groups["nginx"][0], self.groups["redis"][0], self.groups["app"]
+        self.extra_ports = self.variables[self.apps[0]]["firewall_extra_ports"]
         self.prefix = self.variables[self.balancer]["local_nodes_prefix"]
 
     def secret(self, name):

@@ -1,0 +1,149 @@
+"""The firewall: every machine tries every other one, and rules that shut the controller out go away."""
+
+import ipaddress
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from support.cluster import changed, eventually
+from support.firewall import ANYWHERE, documented, knock
+
+TABLE = "nft --stateless list table inet anynode"
+
+
+def admitted(cluster, host, knocker=None):
+    """The ports of a machine that another one may reach; without a name, a stranger."""
+    return {
+        port
+        for (group, port), source in documented().items()
+        if host in cluster.groups[group] and (source == ANYWHERE or knocker in cluster.groups.get(source, []))
+    }
+
+
+def gated(cluster, host):
+    """The ports of a machine where those who may not are told so; the others say nothing."""
+    return {port for group, port in documented() if host in cluster.groups[group]}
+
+
+def ports_that_matter(cluster):
+    """Those of the table, and all on which some machine listens."""
+    listening = "ss -Hltn | awk '{print $4}' | sed 's/.*://'"
+    found = {int(port) for host in cluster.address for port in cluster.run(host, listening).split()}
+    return found | {port for _, port in documented()}
+
+
+@pytest.fixture(scope="module")
+def stranger(cluster):
+    """An address of the cluster's network that no list has; two machines lend it their place, so all can be tried."""
+    network = ipaddress.ip_network(cluster.variables[cluster.balancer]["local_nodes_subnet"])
+    address = f"{network[199]}/{network.prefixlen}"
+    lenders = (cluster.balancer, cluster.redis)
+    yield str(network[199]), lenders
+    for host in lenders:
+        cluster.run(host, f"ip address delete {address} dev eth0", check=False)
+
+
+@pytest.fixture
+def place(cluster, stranger):
+    """Give the stranger a place beside a machine; return what runs commands there."""
+    own, (first, second) = stranger
+
+    def beside(host):
+        here, there = (second, first) if host == first else (first, second)
+        cluster.run(there, f"ip address delete {own}/24 dev eth0", check=False)
+        cluster.run(here, f"ip address replace {own}/24 dev eth0")
+        # Who has met the address elsewhere must look for it anew.
+        cluster.run(host, f"ip neighbour delete {own} dev eth0", check=False)
+        return partial(cluster.run, here)
+
+    return beside
+
+
+def opened(said):
+    return {port for port, answer in said.items() if answer == "open"}
+
+
+def test_every_machine_reaches_what_the_docs_say_and_nothing_else(cluster):
+    """Each from each other one, by its address and, where it has one, by the link's own, which no list has."""
+    ports = ports_that_matter(cluster)
+
+    def tried(pair):
+        host, knocker = pair
+        local = cluster.run(host, "ip -6 -brief address show dev eth0 scope link | awk '{print $3}' | cut -d/ -f1")
+        said = knock(partial(cluster.run, knocker), cluster.address[host], ports, patience=2)
+        assert opened(said) <= admitted(cluster, host, knocker), f"{knocker} -> {host}: {said}"
+        assert opened(said) >= admitted(cluster, host, knocker) - {443}, f"{knocker} -> {host}: {said}"
+        assert set(said) == gated(cluster, host), f"{knocker} -> {host}: {said}"
+        if local:
+            said = knock(partial(cluster.run, knocker), f"{local}%eth0", ports, patience=2)
+            assert opened(said) <= admitted(cluster, host), f"{knocker} -> {host}, {local}: {said}"
+
+    pairs = [(host, knocker) for host in cluster.address for knocker in cluster.address if host != knocker]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(tried, pairs))
+
+
+def test_no_port_of_any_machine_answers_a_stranger_but_those_in_the_docs(cluster, stranger, place):
+    """All 65,535 of them."""
+    for host in cluster.address:
+        said = knock(place(host), cluster.address[host], own=stranger[0])
+        assert set(said) <= gated(cluster, host), f"{host}: {said}"
+        assert opened(said) <= admitted(cluster, host), f"{host}: {said}"
+
+
+def test_rules_that_shut_the_controller_out_go_away_by_themselves(cluster):
+    """The run fails and says so; what ran before runs, and what a reboot would load was never touched."""
+    host = cluster.apps[0]
+    before = cluster.run(host, TABLE), cluster.run(host, "cat /etc/anynode/firewall.nft")
+    done = cluster.playbook(
+        *("site.yml", "--tags", "firewall", "--limit", host),
+        *("-e", "__firewall_ssh_port=2222", "-e", "firewall_undo_seconds=15"),
+    )
+    assert done.returncode != 0
+    assert "could not prove that it still gets in" in " ".join(done.stdout.split())
+    assert eventually(lambda: cluster.run(host, TABLE) == before[0], seconds=30)
+    assert cluster.run(host, "cat /etc/anynode/firewall.nft") == before[1]
+    assert set(changed(cluster.converge("--tags", "firewall")).values()) == {0}
+
+
+def test_a_controller_that_is_not_listed_is_refused_before_a_rule_changes(cluster):
+    before = cluster.run(cluster.redis, TABLE)
+    done = cluster.playbook("site.yml", "--tags", "firewall", "-e", '{"firewall_ssh_sources": ["192.0.2.1"]}')
+    assert done.returncode != 0
+    assert "would shut this controller out" in " ".join(done.stdout.split())
+    assert cluster.run(cluster.redis, TABLE) == before
+
+
+@pytest.mark.parametrize("verb", ["restart", "reload"])
+def test_the_rules_come_back_when_debians_own_are_loaded(cluster, verb):
+    """nftables.service flushes everything; other tables stay when ours are loaded."""
+    host = cluster.apps[0]
+    before = cluster.run(host, TABLE)
+    cluster.run(host, f"systemctl start nftables && systemctl {verb} nftables")
+    try:
+        assert eventually(lambda: cluster.run(host, TABLE, check=False) == before)
+    finally:
+        cluster.run(host, "systemctl stop nftables && systemctl restart anynode-firewall")
+    assert cluster.run(host, TABLE) == before
+
+
+def test_a_run_notices_that_somebody_flushed_the_rules(cluster):
+    host = cluster.apps[0]
+    before = cluster.run(host, TABLE)
+    cluster.run(host, "nft flush ruleset")
+    assert changed(cluster.converge("--tags", "firewall"))[host] > 0
+    assert cluster.run(host, TABLE) == before
+
+
+def test_redis_stays_down_where_the_rules_can_not_be_loaded(cluster):
+    """And starts by itself once they can."""
+    move = "mv /etc/anynode/firewall{}.nft /etc/anynode/firewall{}.nft"
+    cluster.run(cluster.redis, move.format("", "-away") + "; systemctl restart anynode-firewall || true")
+    try:
+        cluster.run(cluster.redis, "systemctl restart --no-block redis-server; sleep 1")
+        assert cluster.run(cluster.redis, "systemctl is-active redis-server", check=False) != "active"
+    finally:
+        cluster.run(cluster.redis, move.format("-away", "") + "; systemctl restart anynode-firewall")
+    assert eventually(lambda: cluster.run(cluster.redis, "systemctl is-active redis-server", check=False) == "active")
+    assert cluster.visitor().get(cluster.apps[0], "/healthz").status_code == 200
+    assert eventually(lambda: cluster.visitor().get(cluster.apps[0], "/readyz").status_code == 200)

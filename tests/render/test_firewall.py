@@ -1,0 +1,234 @@
+"""The rules of each group, loaded in network namespaces where each tier, and a stranger, knocks at each other one."""
+
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from render.helpers import load_module, render, tool
+from support.firewall import ANYWHERE, documented, knock
+
+GROUPS = {"lb1": "nginx", "redis1": "redis", "app1": "app", "app2": "app", "stranger": None}
+HTTP = 18088  # render() takes it for 80
+OTHERS = (9100, 9464, 5432)  # of no role; something listens there, too
+NETWORKS = {"IPv4": "10.91.0.{}", "IPv6": "2001:db8:91::{}"}
+
+LISTEN = """
+import select, socket, sys
+doors = [socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True) for port in sys.argv[1:]]
+print("ready", flush=True)
+guests = []
+while True:
+    for door in select.select(doors, [], [])[0]:
+        guests.append(door.accept())
+"""
+
+
+class Net:
+    """Machines on one link: namespaces whose veths meet at a bridge in a namespace of its own."""
+
+    def __init__(self, addresses):
+        self.addresses, self.processes = addresses, []
+        self.names = {host: f"anynode-{os.getpid()}-{host}" for host in (*addresses, "switch")}
+
+    def __enter__(self):
+        for name in self.names.values():
+            self.ip("netns", "add", name)
+        self.ip("link", "add", "br0", "type", "bridge", at="switch")
+        self.ip("link", "set", "br0", "up", at="switch")
+        for host, address in self.addresses.items():
+            self.ip("link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", self.names[host], at="switch")
+            self.ip("link", "set", host, "master", "br0", "up", at="switch")
+            options = ["nodad"] if ":" in address else []
+            self.ip("link", "set", "lo", "up", at=host)
+            self.run(host, "sysctl -qw net.ipv6.conf.eth0.accept_dad=0")
+            self.ip("link", "set", "eth0", "up", at=host)
+            self.ip("addr", "add", f"{address}/64" if options else f"{address}/24", "dev", "eth0", *options, at=host)
+        return self
+
+    def __exit__(self, *error):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        for name in self.names.values():
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+
+    def ip(self, *words, at=None):
+        """Run ip, in a machine's namespace if one is named."""
+        subprocess.run(["ip", *(["-n", self.names[at]] if at else []), *words], check=True)
+
+    def run(self, host, command, **options):
+        """Run a shell command on a machine; return what it printed."""
+        words = ["ip", "netns", "exec", self.names[host], "sh", "-c", command]
+        return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+    def start(self, host, script, *arguments):
+        """Start a Python script on a machine, and wait for its first line; return the process."""
+        words = ["ip", "netns", "exec", self.names[host], sys.executable, "-c", script, *map(str, arguments)]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        process.stdout.readline()
+        return process
+
+    def link_local(self, host):
+        """The link-local address of a machine, as others have to write it."""
+        shown = self.run(host, "ip -6 -brief addr show dev eth0 scope link")
+        return shown.split()[2].split("/")[0] + "%eth0"
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def rendered(request, tmp_path_factory):
+    return render(tmp_path_factory.mktemp("firewall"), 2, NETWORKS[request.param])
+
+
+@pytest.fixture(scope="module")
+def net(rendered):
+    """All machines, with their rules, and with a listener on every port that matters."""
+    tool("nft", "nftables")
+    if os.geteuid() or subprocess.run(["unshare", "--net", "true"], check=False).returncode:
+        pytest.skip("network namespaces need CAP_NET_ADMIN and CAP_SYS_ADMIN: run as root")
+    last = rendered.addresses["lb1"].rpartition("10")[0] + "99"
+    with Net(rendered.addresses | {"stranger": last}) as made:
+        for host in rendered.addresses:
+            made.start(host, LISTEN, *sorted({port for _, port in rules()}), *OTHERS)
+            made.run(host, f"nft --file {rendered.files / host / 'firewall.nft'}")
+        yield made
+
+
+def rules():
+    """docs/firewall.md, with the port that render() chose."""
+    return {(group, HTTP if port == 80 else port): source for (group, port), source in documented().items()}
+
+
+def admitted(host, knocker):
+    """The ports of a machine that a machine may reach."""
+    may = {ANYWHERE, GROUPS[knocker]}
+    return {port for (group, port), source in rules().items() if group == GROUPS[host] and source in may}
+
+
+def heard(net, host, knocker, address, **options):
+    return knock(lambda command: net.run(knocker, command), address, **options)
+
+
+def test_the_table_in_the_docs_is_found():
+    assert {group for group, _ in documented()} == {"nginx", "redis", "app"}
+    assert len(documented()) == 7
+
+
+@pytest.mark.parametrize("host", [host for host in GROUPS if GROUPS[host]])
+def test_each_machine_reaches_what_the_docs_say_and_nothing_else(net, host):
+    """By the address of the cluster, and by the link's own, which no list has."""
+    listening = {port for _, port in rules()} | set(OTHERS)
+    knockers = [each for each in GROUPS if each != host]
+
+    def tried(knocker):
+        for address in (net.addresses[host], net.link_local(host)):
+            said = heard(net, host, knocker, address, ports=listening)
+            opened = {port for port, answer in said.items() if answer == "open"}
+            expected = admitted(host, "stranger" if "%" in address else knocker)
+            assert opened == expected, f"{knocker} at {address}: {said}"
+            # No other port answers at all.
+            assert set(said) == {port for group, port in rules() if group == GROUPS[host]}
+
+    with ThreadPoolExecutor(len(knockers)) as pool:
+        list(pool.map(tried, knockers))
+
+
+def test_a_machine_reaches_itself_and_asks_others(net):
+    assert heard(net, "app1", "app1", net.addresses["app1"], ports=[8000, 9464]) == {8000: "open", 9464: "open"}
+    # The answer comes back to a port that no rule names.
+    assert heard(net, "redis1", "app1", net.addresses["redis1"], ports=[6379]) == {6379: "open"}
+
+
+# Sends 200 echo requests at once; prints how many were answered within a second.
+PINGS = """
+import socket, struct, sys, time
+v6 = ":" in sys.argv[1]
+family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if v6 else (socket.AF_INET, socket.IPPROTO_ICMP)
+request, answer, header = (128, 129, 0) if v6 else (8, 0, 20)
+door = socket.socket(family, socket.SOCK_RAW, protocol)
+for number in range(200):
+    checksum = 0xffff - (request << 8) - number  # for IPv6 the kernel makes its own
+    door.sendto(struct.pack("!BBHHH", request, 0, checksum, 0, number), (sys.argv[1], 0))
+door.settimeout(0.1)
+answered, end = 0, time.monotonic() + 1
+while time.monotonic() < end:
+    try:
+        answered += door.recv(100)[header] == answer
+    except TimeoutError:
+        pass
+print(answered)
+"""
+
+
+def test_neighbours_are_found_and_pings_answered_but_not_a_flood_of_them(net):
+    address = net.addresses["redis1"]
+    for family in ("-4", "-6"):
+        net.run("stranger", f"ip {family} neigh flush dev eth0")
+    assert heard(net, "redis1", "stranger", address, ports=[22]) == {22: "open"}
+    answered = int(net.run("stranger", shlex.join(["python3", "-c", PINGS, address])))
+    assert 20 <= answered <= 60
+
+
+HOLD = """
+import socket, sys
+held = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    held.sendall(b"x")
+    held.settimeout(2)
+    print(held.recv(1) or "closed", flush=True)
+except OSError as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
+def test_a_node_that_left_loses_what_it_holds(net, rendered):
+    """What others hold lives on."""
+    held = {host: net.start(host, HOLD, net.addresses["redis1"], 6379) for host in ("app1", "app2")}
+    text = rendered.text("redis1/firewall.nft")
+    left = text.replace(f", {net.addresses['app2']} }}", " }")
+    assert left != text
+    net.run("redis1", "nft --file -", input=left)
+    said = {host: process.communicate("go on\n")[0].strip() for host, process in held.items()}
+    net.run("redis1", "nft --file -", input=text)
+    assert said == {"app1": "TimeoutError", "app2": "ConnectionResetError"}
+
+
+def test_other_tables_stay(net, rendered):
+    net.run("redis1", "nft 'table inet theirs { chain input { type filter hook input priority 10; accept; }; }'")
+    theirs = net.run("redis1", "nft list table inet theirs")
+    net.run("redis1", f"nft --file {rendered.files / 'redis1' / 'firewall.nft'}")
+    assert net.run("redis1", "nft list table inet theirs") == theirs
+    net.run("redis1", "nft delete table inet theirs")
+
+
+addresses = load_module("roles/firewall/filter_plugins/addresses.py")
+
+
+def test_overlapping_networks_become_one():
+    sources = ["192.0.2.7", "192.0.2.0/24", "2001:db8::1", "198.51.100.4"]
+    assert addresses.addresses(sources, 4) == ["192.0.2.0/24", "198.51.100.4"]
+    assert addresses.addresses(sources, 6) == ["2001:db8::1"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", True),
+        ("198.51.100.1", False),
+        ("::ffff:192.0.2.7", True),
+        ("fe80::1%eth0", True),
+        ("fd00::1", False),
+    ],
+)
+def test_a_controller_is_recognised(address, expected):
+    assert addresses.admit(["192.0.2.0/24", "fe80::/10"], address) is expected
+
+
+def test_what_is_no_address_is_named():
+    with pytest.raises(Exception, match="'banana' does not appear to be an IPv4 or IPv6 network"):
+        addresses.addresses(["banana"], 4)
