@@ -84,7 +84,7 @@ def test_secrets_are_in_one_file_that_only_root_reads(cluster):
 def test_secrets_on_the_controller_are_for_their_owner_only(cluster):
     """Mode 0600, and git ignores them."""
     directory = cluster.inventory.parent / ".secrets"
-    for path in [*(directory / name for name in SECRETS), directory / "ssh" / "id_ed25519"]:
+    for path in [*(directory / name for name in (*SECRETS, "ca.key")), directory / "ssh" / "id_ed25519"]:
         assert oct(path.stat().st_mode & 0o777) == "0o600", path
     ignored = subprocess.run(["git", "check-ignore", "--quiet", directory], cwd=cluster.inventory.parent, check=False)
     assert ignored.returncode == 0
@@ -111,6 +111,9 @@ def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tm
     ssh = cluster.inventory.parent / ".secrets" / "ssh"
     lines = ["all:", "  vars:", "    ansible_user: ops", f"    ansible_ssh_private_key_file: {ssh}/id_ed25519"]
     lines.append(f"    ansible_ssh_common_args: -o UserKnownHostsFile={ssh}/known_hosts")
+    variables = cluster.variables[cluster.balancer]
+    lines += [f"    nginx_public_tls_port: {variables['local_nodes_https_port']}"]
+    lines += [f"    nginx_server_names: [{cluster.address[cluster.balancer]}, localhost, 127.0.0.1]"]
     lines += [f"    cluster_secrets_dir: {ssh.parent}", "  children:"]
     for group, hosts in cluster.groups.items():
         lines += [f"    {group}:", "      hosts:"]
