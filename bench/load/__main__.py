@@ -50,7 +50,7 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m bench.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("url", help="of the balancer, such as http://10.10.0.2")
+    add("url", help="of the balancer, such as https://10.10.0.2")
     add("--password-file", required=True, type=Path, help="the account's password, in a file")
     add("--user", default="demo", help="the account's name (%(default)s)")
     add("--visitors", type=number(int, 1, 500), default=20, help="each has a session of their own (%(default)s)")

@@ -4,11 +4,13 @@ import json
 import re
 from base64 import b64decode
 from datetime import UTC, datetime
+from ssl import cert_time_to_seconds
 
 GROUPS = ("nginx", "redis", "app")
 # What the tasks of the playbook and of the roles register.
 REGISTERED = {
     "disks": "status_disks",
+    "certificate": "status_certificate",
     "upstream": "__nginx_upstream_told",
     "unit": "__nginx_unit",
     "maintenance": "__nginx_maintenance_told",
@@ -20,10 +22,14 @@ REGISTERED = {
 GIGABYTE = 10**9
 LEAST_FREE_BYTES, LEAST_FREE_SHARE = GIGABYTE, 0.1
 MOST_MEMORY_SHARE = 0.9
+WARN_DAYS = 14
 
 
-def status_report(hostvars, groups, addresses, asked):
-    """Return how the cluster is, from what playbooks/status.yml registered for the hosts in `asked`."""
+def status_report(hostvars, groups, addresses, asked, warn_days=WARN_DAYS):
+    """Return how the cluster is, from what playbooks/status.yml registered for the hosts in `asked`.
+
+    A certificate that has fewer than warn_days left is warned of.
+    """
     hosts = [(group, name) for group in GROUPS for name in groups.get(group, []) if name in asked]
     told = {name: _registered(hostvars[name]) for _group, name in hosts}
     locks = [told[name]["lock"] for _group, name in hosts if told[name]["lock"]]
@@ -40,12 +46,12 @@ def status_report(hostvars, groups, addresses, asked):
         node = {"name": name, "group": group, "address": str(addresses[name])} | _reach(told[name]["disks"])
         if node["reachable"]:
             tell = {"nginx": _tell_balancer, "redis": _tell_redis, "app": _tell_app}[group]
-            node |= tell(told[name])
+            node |= tell(told[name]) | _tell_certificate(told[name]["certificate"])
         if group == "app":
             node["balancers"] = {each: _place(name, upstream) for each, upstream in balancers.items()}
         report["nodes"].append(node)
         report["problems"] += [f"{name} {problem}" for problem in _problems(node, report["lock"])]
-        report["warnings"] += [f"{name}: {warning}" for warning in _warnings(node)]
+        report["warnings"] += [f"{name}: {warning}" for warning in _warnings(node, warn_days)]
         report["warnings"] += [
             f"{name} is out of {balancer} by the run that holds the lock; if that run is over, run it again"
             for balancer, place in node.get("balancers", {}).items()
@@ -90,6 +96,15 @@ def _tell_redis(told):
     return {name: value for name, value in told["redis"].items() if name not in ("changed", "failed")}
 
 
+def _tell_certificate(told):
+    """Until when it is valid, and for how many days more."""
+    if not (said := re.match("notAfter=(.*)", told.get("stdout", ""))):
+        return {}
+    end = datetime.fromtimestamp(cert_time_to_seconds(said[1]), UTC)
+    left = (end - datetime.now(UTC)).total_seconds() / 86400
+    return {"certificate_until": end.isoformat(timespec="seconds"), "certificate_days": round(left, 1)}
+
+
 def _tell_app(told):
     current, service = told["deployment"].get("current", {}), told["app"]
     return {
@@ -128,8 +143,11 @@ def _problems(node, lock):
             yield f"has {name} {node[name]}"
 
 
-def _warnings(node):
+def _warnings(node, warn_days):
     """What is going to be a problem."""
+    if (days := node.get("certificate_days", warn_days)) < warn_days:
+        left = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
+        yield f"its certificate {left}; site.yml renews one of the inventory's CA"
     for disk in node.get("disks", []):
         if disk["free"] < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * disk["size"]):
             yield f"{_size(disk['free'])} of {_size(disk['size'])} are free on {disk['path']}"
@@ -157,6 +175,7 @@ def status_table(report):
         )
     lines = _columns(rows)
     parts = [lines, _maintenance_lines(report["nodes"]), _out_lines(report["nodes"]), _pending_lines(report["nodes"])]
+    parts += [_certificate_lines(report["nodes"])]
     parts += [[_redis_line(node)] for node in report["nodes"] if node["group"] == "redis" and "redis_version" in node]
     if report["lock"]:
         lock = report["lock"]
@@ -199,6 +218,14 @@ def _out_lines(nodes):
 def _pending_lines(nodes):
     return [
         f"{node['name']} changes at the next run: {', '.join(node['pending'])}" for node in nodes if node.get("pending")
+    ]
+
+
+def _certificate_lines(nodes):
+    return [
+        f"The certificate of {node['name']} is valid until {_time(node['certificate_until'])}"
+        for node in nodes
+        if "certificate_until" in node
     ]
 
 

@@ -87,6 +87,9 @@ def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tm
     ssh = cluster.inventory.parent / ".secrets" / "ssh"
     lines = ["all:", "  vars:", "    ansible_user: ops", f"    ansible_ssh_private_key_file: {ssh}/id_ed25519"]
     lines.append(f"    ansible_ssh_common_args: -o UserKnownHostsFile={ssh}/known_hosts")
+    variables = cluster.variables[cluster.balancer]
+    lines += [f"    nginx_public_tls_port: {variables['local_nodes_https_port']}"]
+    lines += [f"    nginx_server_names: [{cluster.address[cluster.balancer]}, localhost, 127.0.0.1]"]
     lines += [f"    cluster_secrets_dir: {ssh.parent}", "  children:"]
     for group, hosts in cluster.groups.items():
         lines += [f"    {group}:", "      hosts:"]

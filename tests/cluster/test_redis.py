@@ -3,22 +3,24 @@
 import time
 
 import pytest
-from support.cluster import eventually
+import yaml
+from support.acl import ANYBODY, FORBIDDEN, REFUSALS, allowed, replies
+from support.cluster import ROOT, changed, eventually
 
-ADMIN = "REDISCLI_AUTH={} redis-cli --no-auth-warning --user admin {}"
-
-
-def admin(cluster, command):
-    """Run a Redis command as the account for people."""
-    return cluster.run(cluster.redis, ADMIN.format(cluster.secret("redis_admin_password"), command))
+TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
+APP_COMMANDS = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_app_commands"]
 
 
-def as_app(cluster, command):
-    """Run a Redis command as the app's account, from an app node's place in the network."""
-    password = cluster.secret("redis_app_password")
-    return cluster.run(
-        cluster.redis, f"REDISCLI_AUTH={password} redis-cli --no-auth-warning --user app {command} 2>&1", check=False
-    )
+def redis_cli(cluster, user, arguments, lines="", connection=TLS, password=None):
+    """What redis-cli prints on Redis's machine, errors, too."""
+    password = password or cluster.secret(f"redis_{user}_password")
+    command = f"REDISCLI_AUTH={password} redis-cli {connection} --no-auth-warning --user {user} {arguments} 2>&1"
+    return cluster.run(cluster.redis, f"{command} <<'END'\n{lines}\nEND", check=False)
+
+
+def admin(cluster, command, lines=""):
+    """Run a Redis command as the account of those who look after it."""
+    return redis_cli(cluster, "admin", command, lines)
 
 
 def serves(visitor, host):
@@ -60,32 +62,50 @@ def test_the_sandbox_of_debians_unit_is_kept(cluster):
     assert "ProtectSystem=" in shown and "ProtectSystem=no" not in shown
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "keys '*'",
-        "flushall",
-        "config get '*'",
-        "script flush",
-        "acl list",
-        "monitor",
-        "get anynode:x",
-        "hget other:x f",
-    ],
-)
-def test_the_apps_account_may_do_nothing_else(cluster, command):
-    """Its commands, on keys with its prefix; everything else is refused."""
-    assert "NOPERM" in as_app(cluster, command)
+def test_the_apps_account_may_run_what_is_listed_and_nothing_else(cluster):
+    """By the list of commands of this very server, each asked about."""
+    found = allowed(lambda *words: admin(cluster, *words), "app", "anynode:x")
+    assert found == set(APP_COMMANDS) | ANYBODY
 
 
-def test_the_apps_account_may_do_its_own_work(cluster):
-    """So that the test above is not about a wrong password."""
-    assert as_app(cluster, "hget anynode:x f") == ""
+def test_the_apps_account_is_refused_in_earnest(cluster):
+    """Not only on paper; and it may do its own work, so that this is not about a wrong password."""
+    *refused, own = replies(redis_cli(cluster, "app", "", lines=FORBIDDEN + "exists anynode:x"))
+    assert [line for line in refused if not line.startswith(REFUSALS)] == []
+    assert (len(refused), own) == (FORBIDDEN.count("\n"), "0")
 
 
-def test_nobody_gets_in_without_an_account(cluster):
-    """The default user is off."""
-    assert "NOAUTH" in cluster.run(cluster.redis, "redis-cli ping", check=False)
+def test_nobody_gets_in_without_tls_and_a_password(cluster):
+    """The default user is off, a wrong password is refused, and plain text is not spoken; nor is old TLS."""
+    assert cluster.run(cluster.redis, f"redis-cli {TLS} ping", check=False).startswith("NOAUTH")
+    assert "WRONGPASS" in redis_cli(cluster, "app", "ping", password="wrong")
+    assert "PONG" not in redis_cli(cluster, "admin", "ping", connection="")
+    assert redis_cli(cluster, "admin", "ping") == "PONG"
+    connect = "echo | openssl s_client -connect 127.0.0.1:6379 -cipher ALL:@SECLEVEL=0 2>&1"
+    assert "Cipher is (NONE)" in cluster.run(cluster.redis, f"{connect} -tls1_1 ", check=False)
+    assert "Cipher is (NONE)" not in cluster.run(cluster.redis, f"{connect} -tls1_2", check=False)
+
+
+def test_a_renewed_certificate_is_shown_by_the_same_process(cluster):
+    """By Redis and by nginx; neither is restarted, and a visitor's session is where it was."""
+    visitor = cluster.log_in(cluster.balancer)
+    ports = {cluster.redis: 6379, cluster.balancer: 443}
+
+    def shown():
+        ask = "echo | openssl s_client -connect {}:{} 2>/dev/null | openssl x509 -noout -serial"
+        return {host: cluster.run(host, ask.format(cluster.address[host], port)) for host, port in ports.items()}
+
+    def masters():
+        units = {cluster.redis: "redis-server", cluster.balancer: "nginx"}
+        return {host: cluster.run(host, f"systemctl show --value -p MainPID {unit}") for host, unit in units.items()}
+
+    before, of = shown(), masters()
+    output = cluster.converge("--tags", "certificates,redis,nginx", "-e", "certificates_renew=true")
+    assert eventually(lambda: not set(shown().values()) & set(before.values()))
+    assert masters() == of
+    assert {host for host, count in changed(output).items() if count} == set(ports)
+    assert visitor.get(cluster.balancer).status_code == 200
+    assert set(changed(cluster.converge("--tags", "certificates,redis,nginx")).values()) == {0}
 
 
 @pytest.fixture(params=["stopped", "silent"])

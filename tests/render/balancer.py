@@ -26,6 +26,7 @@ def configuration(folder, cluster, servers, out=(), port=None):
     text = text.replace("http {", f"http {{ {directories}", 1)
     for name in ("upstream.conf", "upstream-reads.conf", "maintenance.conf", "maintenance-key.conf"):
         text = text.replace(f"/etc/nginx/{name}", f"{folder}/{name}")
+    text = re.sub(r"listen .* ssl .*|ssl_certificate.*", "", text)
     if port:
         text = re.sub(r"listen \[::\].*", "", text).replace("listen 18088", f"listen 127.0.0.1:{port}")
         text = text.replace("user www-data;", "user root root;")  # the folder is for nobody else; ignored if not root

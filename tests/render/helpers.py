@@ -102,7 +102,7 @@ def render(folder, apps, network="192.0.2.{}", **variables):
         (rendered / name).mkdir(parents=True, exist_ok=True)
     # A port that anybody may bind, for `nginx -t`; and a person beside the demo account.
     users = {"ada": generate_password_hash("correct horse", method="pbkdf2:sha256:1000")}
-    content = inventory(apps, network, nginx_port=18088, app_users=users, **variables)
+    content = inventory(apps, network, nginx_port=18088, nginx_tls_port=18443, app_users=users, **variables)
     hosts = write_inventory(folder, content)
     done = ansible_playbook("-i", hosts, "tests/render/render.yml", "-e", f"rendered={rendered}")
     assert done.returncode == 0, done.stdout

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from render.helpers import ROOT, ansible_playbook, inventory, load_module, write_inventory
@@ -14,6 +15,11 @@ GROUPS = {"nginx": ["lb1"], "redis": ["redis1"], "app": ["app1", "app2"]}
 ADDRESSES = {"lb1": "192.0.2.10", "redis1": "192.0.2.20", "app1": "192.0.2.31", "app2": "192.0.2.32"}
 DRAINED = {"kind": "drain", "by": "ada@desk", "since": "2026-11-22T10:00:00Z", "why": "new disk"}
 GIGABYTES = 10**9
+
+
+def certificate(days):
+    end = datetime.now(UTC) + timedelta(days=days, minutes=1)
+    return {"stdout": f"notAfter={end:%b %d %H:%M:%S %Y} GMT"}
 
 
 def disks(free=50, size=100):
@@ -55,7 +61,7 @@ def told():
             "__nginx_upstream_told": {"listed": ["app1", "app2"], "out": {}},
             "__run_lock_told": {"held_by": None},
         },
-        "redis1": {"status_disks": disks(), "__redis_told": redis},
+        "redis1": {"status_disks": disks(), "__redis_told": redis, "status_certificate": certificate(60)},
         "app1": app_node(),
         "app2": app_node(),
     }
@@ -76,6 +82,24 @@ def test_a_cluster_that_is_well(told):
     assert table.splitlines()[3].split()[:6] == ["app1", "app", "192.0.2.31", "ready", "in", "1.0-abc"]
     assert "sessions: 12" in table
     assert table.endswith("All is well.")
+
+
+@pytest.mark.parametrize(("days", "said"), [(13, "ends in 13 days"), (-2, "ended 2 days ago")])
+def test_a_certificate_near_its_end_is_a_warning(told, days, said):
+    told["redis1"]["status_certificate"] = certificate(days)
+    (warning,) = report(told)["warnings"]
+    assert warning.startswith(f"redis1: its certificate {said}; ")
+    assert f"warning: {warning}" in status.status_table(report(told))
+    assert status.status_report(told, GROUPS, ADDRESSES, tuple(ADDRESSES), warn_days=-9)["warnings"] == []
+
+
+def test_until_when_certificates_are_valid(told):
+    node = report(told)["nodes"][1]
+    assert node["certificate_days"] == 60
+    assert node["certificate_until"].endswith("+00:00")
+    assert "The certificate of redis1 is valid until 20" in status.status_table(report(told))
+    told["redis1"]["status_certificate"] = {"stdout": "", "rc": 1}
+    assert "certificate_until" not in report(told)["nodes"][1]
 
 
 def test_a_node_that_cannot_be_reached(told):

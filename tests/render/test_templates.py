@@ -12,6 +12,7 @@ import pytest
 from anynode.config import Config
 from render.balancer import configuration
 from render.helpers import ROOT, render, tool
+from support.certificates import Authority
 from unit.servers import ACL_COMMANDS
 from werkzeug.security import check_password_hash
 
@@ -61,10 +62,18 @@ def test_nginx_accepts_its_configuration(cluster, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_redis_accepts_its_configuration(cluster):
+def test_redis_accepts_its_configuration_with_a_certificate_that_is_there(cluster, tmp_path):
     tool("redis-server", "redis-server")
-    done = run("bash", CONFIG_TEST, cluster.files / "redis.conf")
+    pair = Authority(tmp_path).issue("127.0.0.1")
+    path = tmp_path / "redis.conf"
+    text = cluster.text("redis.conf").replace("/etc/anynode/tls/ca.crt", str(pair.ca))
+    path.write_text(text.replace("/etc/anynode/tls/redis", str(pair.key.with_suffix(""))))
+    done = run("bash", CONFIG_TEST, path)
     assert done.returncode == 0, done.stdout
+    pair.certificate.unlink()
+    done = run("bash", CONFIG_TEST, path)
+    assert done.returncode == 1
+    assert "Failed to load certificate" in done.stdout
 
 
 def test_redis_accepts_its_accounts(cluster):
@@ -149,7 +158,8 @@ def test_the_check_can_log_in(cluster):
 def test_the_check_visits_the_balancer_and_every_node(cluster):
     check = json.loads(cluster.text("check.json"))
     balancer = urlsplit(check["balancer"])
-    assert (balancer.hostname, balancer.port) == (cluster.addresses["lb1"], 18088)
+    assert (balancer.scheme, balancer.hostname, balancer.port) == ("https", cluster.addresses["lb1"], 18443)
+    assert check["address"] == cluster.addresses["lb1"]
     assert list(check["nodes"].values()) == cluster.apps
 
 

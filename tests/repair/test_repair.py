@@ -112,6 +112,7 @@ def other(cluster, tmp_path):
         lines.append("        local_nodes_prefix: anynode-other")
         lines.append(f"        local_nodes_subnet: {subnet}")
         lines.append(f"        local_nodes_http_port: {port}")
+        lines.append("        local_nodes_https_port: 18499")
         path = tmp_path / "hosts.yml"
         path.write_text("\n".join(lines) + "\n")
         return path

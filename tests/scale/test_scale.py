@@ -6,8 +6,9 @@ from support.cluster import Cluster, changed
 
 # A connection that is open is not enough: the node must lose it when it leaves.
 HOLD = """python3 -c '
-import socket, time
-held = socket.create_connection(("{}", 6379), 3)
+import socket, ssl, time
+tls = ssl.create_default_context(cafile="/etc/anynode/tls/ca.crt")
+held = tls.wrap_socket(socket.create_connection(("{0}", 6379), 3), server_hostname="{0}")
 while True:
     held.sendall(b"PING\\r\\n")
     if not held.recv(100): break

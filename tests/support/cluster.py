@@ -47,6 +47,11 @@ class Cluster:
         return {name: text.splitlines()[1 if "PRIVATE KEY" in text else 0] for name, text in texts.items()}
 
     @property
+    def ca(self):
+        """The certificate of the inventory's CA."""
+        return self.inventory.parent / ".secrets" / "ca.crt"
+
+    @property
     def account(self):
         """The JSON that logs the demo account in."""
         return {"username": "demo", "password": self.secret("app_demo_password")}
@@ -83,7 +88,7 @@ class Cluster:
 
     def url(self, host):
         """Where a node, or the balancer, answers."""
-        return f"http://{self.address[host]}{':8000' if host in self.apps else ''}"
+        return f"http://{self.address[host]}:8000" if host in self.apps else f"https://{self.address[host]}"
 
     @property
     def doors(self):
@@ -114,7 +119,8 @@ class Visitor:
         headers = {"Accept": "application/json", "Connection": "close"} | (headers or {})
         if self.cookie and "Cookie" not in headers:
             headers["Cookie"] = self.cookie
-        answer = requests.request(method, self.cluster.url(host) + path, headers=headers, timeout=10, **options)
+        options = {"headers": headers, "timeout": 10, "verify": self.cluster.ca} | options
+        answer = requests.request(method, self.cluster.url(host) + path, **options)
         for cookie in (each for each in answer.cookies if each.name.endswith("session")):
             self.cookie = f"{cookie.name}={cookie.value}"
         return answer

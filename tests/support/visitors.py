@@ -22,7 +22,7 @@ class Visitors:
     def __init__(self, cluster, event, worst_wait=None, **options):
         """event: the name of the row among the drill's figures. worst_wait: in seconds; then nobody may notice."""
         self.event, self.worst_wait = event, worst_wait
-        self.load = load(cluster.url(cluster.balancer), cluster.account, **SIZE | options)
+        self.load = load(cluster.url(cluster.balancer), cluster.account, ca=cluster.ca, **SIZE | options)
 
     def __enter__(self):
         self.running = self.load.__enter__()

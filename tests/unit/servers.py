@@ -66,9 +66,13 @@ class RedisServer:
 
     running: "set[RedisServer]" = set()
 
-    def __init__(self, folder, name=DEFAULT, options="", commands=ACL_COMMANDS):
-        """name: one of PROGRAMS. options: beyond the usual ones. commands: what the app's user may run."""
+    def __init__(self, folder, name=DEFAULT, options="", commands=ACL_COMMANDS, tls=None):
+        """name: one of PROGRAMS. options: beyond the usual ones. commands: what the app's user may run.
+
+        tls: the Pair that it shows, on its only port then.
+        """
         self.port = free_port()
+        self._tls = tls
         self._program = PROGRAMS[name]
         self._options = options
         self._folder = folder
@@ -84,14 +88,18 @@ class RedisServer:
 
     def _admin(self) -> Redis:
         retry = Retry(NoBackoff(), 0)
-        return Redis(port=self.port, username="admin", password=REDIS_PASSWORD, decode_responses=True, retry=retry)
+        tls = {"ssl": True, "ssl_cert_reqs": "none", "ssl_check_hostname": False} if self._tls else {}
+        options = {"password": REDIS_PASSWORD, "decode_responses": True, "retry": retry} | tls
+        return Redis(port=self.port, username="admin", **options)
 
     def start(self, more_options=""):
         """Returns when it answers; while it still loads its data, that is an answer too."""
-        options = (
-            f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync no {self._options} {more_options}"
-        )
+        options = f"--bind 127.0.0.1 --appendonly yes --appendfsync no {self._options} {more_options}"
         files = ["--save", "", "--dir", self._folder, "--aclfile", self._folder / "users.acl"]
+        if self._tls:
+            files += ["--port", "0", "--tls-port", str(self.port), *self._tls.redis_options()]
+        else:
+            files += ["--port", str(self.port)]
         self._process = subprocess.Popen([*self._program, *options.split(), *files], stdout=subprocess.DEVNULL)
         self.running.add(self)
         deadline = time.monotonic() + 10

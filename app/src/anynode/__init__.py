@@ -56,6 +56,7 @@ def _make_store(config: Config) -> Store:
         port=config.redis_port,
         username=config.redis_username,
         password=config.redis_password,
+        ca_file=config.redis_ca_file or None,
     )
     return RedisStore(client, prefix=config.session_prefix, observer=_make_observer(config), **limits)
 

@@ -4,6 +4,7 @@ import ipaddress
 import json
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class Config:
     redis_port: int
     redis_username: str
     redis_password: str | None = field(repr=False)
+    redis_ca_file: str  # certificates to verify Redis with; empty: plain TCP
     cookie_secure: bool
     login_window_seconds: int
     login_failures: int
@@ -67,6 +69,7 @@ class Config:
             redis_port=read("APP_REDIS_PORT", _whole(1, 65535), "6379"),
             redis_username=read("APP_REDIS_USERNAME", _name, "app"),
             redis_password=read("APP_REDIS_PASSWORD", _secret) if is_redis else None,
+            redis_ca_file=read("APP_REDIS_CA_FILE", _ca_file, ""),
             cookie_secure=read("APP_COOKIE_SECURE", _one_of("true", "false"), "true") == "true",
             login_window_seconds=read("APP_LOGIN_WINDOW_SECONDS", _whole(60, 24 * 3600), "900"),
             login_failures=read("APP_LOGIN_FAILURES", _whole(1, 1000), "10"),
@@ -187,6 +190,18 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 def _directory(text: str) -> str:
     if text and not (os.path.isdir(text) and os.access(text, os.W_OK | os.X_OK)):
         raise ValueError("must be a directory that this account may write to: make it, or unset it to count nothing")
+    return text
+
+
+def _ca_file(text: str) -> str:
+    try:
+        if text:
+            ssl.create_default_context(cafile=text)
+    except OSError as error:  # of ssl, too
+        raise ValueError(
+            f"is {text}, which holds no certificate that this account can read ({error}): name the CA of Redis, or"
+            " unset it where Redis has no TLS"
+        ) from None
     return text
 
 

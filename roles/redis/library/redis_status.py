@@ -2,6 +2,7 @@
 """Says how Redis is: version, memory, persistence, clients, and how many sessions it keeps."""
 
 import socket
+import ssl
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -14,6 +15,7 @@ description:
 options:
   host: {type: str, default: 127.0.0.1, description: address of Redis}
   port: {type: int, required: true, description: its port}
+  ca_file: {type: path, required: true, description: certificates that its own is verified with}
   username: {type: str, required: true, description: an account that may ask}
   password: {type: str, required: true, description: its password}
   sessions: {type: str, required: true, description: how the keys of sessions begin}
@@ -34,8 +36,9 @@ class Unwell(Exception):
 class Redis:
     """Says a few commands to Redis; replies are bytes, numbers, or lists of these."""
 
-    def __init__(self, host, port, seconds):
-        self.socket = socket.create_connection((host, port), timeout=seconds)
+    def __init__(self, host, port, seconds, ca_file):
+        tls = ssl.create_default_context(cafile=ca_file)
+        self.socket = tls.wrap_socket(socket.create_connection((host, port), timeout=seconds), server_hostname=host)
         self.stream = self.socket.makefile("rwb")
 
     def ask(self, *words):
@@ -88,7 +91,7 @@ def count(redis, prefix, limit):
 def status(args):
     """Return how Redis is."""
     try:
-        redis = Redis(args["host"], args["port"], args["seconds"])
+        redis = Redis(args["host"], args["port"], args["seconds"], args["ca_file"])
         redis.ask("AUTH", args["username"], args["password"])
         told = parse_info(redis.ask("INFO").decode())
         if told.get("loading"):
@@ -106,6 +109,7 @@ def main():
         argument_spec={
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "required": True},
+            "ca_file": {"type": "path", "required": True},
             "username": {"type": "str", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
             "sessions": {"type": "str", "required": True},

@@ -3,6 +3,8 @@
 
 import http.client
 import json
+import socket
+import ssl
 import time
 import urllib.parse
 
@@ -19,7 +21,9 @@ description:
 options:
   nodes: {type: dict, required: true, description: address by name of the app nodes}
   node_port: {type: int, required: true, description: port of the app on the nodes}
-  balancer_url: {type: str, required: true, description: where the balancer answers}
+  balancer_url: {type: str, required: true, description: "where visitors ask the balancer, C(https://name:port)"}
+  balancer_address: {type: str, required: true, description: its address}
+  ca_file: {type: path, required: true, description: "what its certificate is verified with, perhaps that one itself"}
   balancer_cookie: {type: str, default: "", description: "cookie for the balancer alone, C(name=value)"}
   username: {type: str, required: true, description: an account of the app}
   password: {type: str, required: true, description: its password}
@@ -34,12 +38,33 @@ class CheckFailed(Exception):
     """What a visitor would have noticed."""
 
 
+class Secured(http.client.HTTPSConnection):
+    """A connection to an address, whatever the name in the URL leads to; the certificate must be for that name."""
+
+    def __init__(self, *place, address, tls, **options):
+        super().__init__(*place, context=tls, **options)
+        self.address, self.tls = address, tls
+
+    def connect(self):
+        """As http.client does, but to that address."""
+        plain = socket.create_connection((self.address, self.port), self.timeout)
+        self.sock = self.tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def trust(ca_file):
+    """Return what verifies a server with these certificates alone, of which one may be the server's own."""
+    tls = ssl.create_default_context(cafile=ca_file)
+    tls.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return tls
+
+
 class Visitor:
     """A visitor with one session, who may talk to any node with it."""
 
-    def __init__(self, timeout, extra_cookie=""):
+    def __init__(self, timeout, extra_cookie="", **secured):
         self.timeout = timeout
         self.extra_cookie = extra_cookie
+        self.secured = secured
         self.cookie = None
 
     def ask(self, url, method, path, body=None, may_wait=True):
@@ -48,8 +73,8 @@ class Visitor:
         If it is refused with 429, wait as told, a minute at most, and ask again.
         """
         parts = urllib.parse.urlsplit(url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=self.timeout)
+        kind, options = (Secured, self.secured) if parts.scheme == "https" else (http.client.HTTPConnection, {})
+        connection = kind(parts.hostname, parts.port, timeout=self.timeout, **options)
         headers = {"Accept": "application/json"}
         if method != "GET":
             headers["Content-Type"] = "application/json"
@@ -120,9 +145,8 @@ def check_pair(first, second, account, timeout):
         raise CheckFailed(f"logged out on {here}, still known on {there} (status {status})")
 
 
-def check_balancer(url, nodes, account, timeout, extra_cookie):
+def check_balancer(url, nodes, account, visitor):
     """Log in through the balancer and stay known until every node has answered; return the nodes seen."""
-    visitor = Visitor(timeout, extra_cookie)
     _data, node = visitor.must(url, "POST", "/api/login", account)
     home, seen = node, {node}
     # Round robin reaches N nodes in about N requests; a node that was just away is left out for a few seconds more.
@@ -158,6 +182,8 @@ def main():
             "nodes": {"type": "dict", "required": True},
             "node_port": {"type": "int", "required": True},
             "balancer_url": {"type": "str", "required": True},
+            "balancer_address": {"type": "str", "required": True},
+            "ca_file": {"type": "path", "required": True},
             "balancer_cookie": {"type": "str", "default": "", "no_log": True},
             "username": {"type": "str", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
@@ -183,7 +209,9 @@ def main():
     if len(urls) == 1:
         report.append("only one app node: nothing is proven about a second one")
     try:
-        seen = check_balancer(args["balancer_url"], args["nodes"], account, args["timeout"], args["balancer_cookie"])
+        secured = {"address": args["balancer_address"], "tls": trust(args["ca_file"])}
+        visitor = Visitor(args["timeout"], args["balancer_cookie"], **secured)
+        seen = check_balancer(args["balancer_url"], args["nodes"], account, visitor)
         report.append(f"through the balancer, on {', '.join(sorted(seen))}: ok")
     except CheckFailed as failure:
         report.append(f"through the balancer: {failure}")

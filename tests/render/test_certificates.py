@@ -1,0 +1,218 @@
+"""The inventory's CA, and the certificates that machines get of it, or of the user."""
+
+import ssl
+import subprocess
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from shutil import copyfile as copy
+
+import pytest
+from cryptography import x509
+from render.helpers import ansible_playbook, inventory, load_module, tool, write_inventory
+from support.certificates import Authority
+from support.cluster import changed
+
+pair = load_module("roles/certificates/library/certificate_pair.py")
+errors = load_module("roles/certificates/filter_plugins/certificate_errors.py")
+HOSTS = {"lb1", "redis1", "app1", "app2"}
+
+
+class Machines:
+    """An inventory, and the directories that stand for its machines."""
+
+    def __init__(self, folder):
+        tool("openssl", "openssl")
+        self.folder = folder
+        self.hosts = write_inventory(folder, inventory())
+        self.ca = self.hosts.parent / ".secrets" / "ca.crt"
+
+    def run(self, *arguments, **variables):
+        """What the role says; how many tasks changed something, by host, in `.changed`."""
+        given = [f"-e{name}={value}" for name, value in ({"rendered": self.folder / "rendered"} | variables).items()]
+        done = ansible_playbook("-i", self.hosts, "tests/render/certificates.yml", *given, *arguments)
+        assert done.returncode == 0, done.stdout
+        self.said, self.changed = done.stdout, changed(done.stdout)
+        return self
+
+    def file(self, host, name):
+        return self.folder / "rendered" / host / name
+
+    def digests(self):
+        return {path: sha256(path.read_bytes()).hexdigest() for path in (self.folder / "rendered").rglob("*.*")}
+
+    def certificate(self, host, name):
+        return x509.load_pem_x509_certificate(self.file(host, name).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Machines that the role has been on, after a try in check mode."""
+    machines = Machines(tmp_path_factory.mktemp("machines")).run("--check", "--diff")
+    assert not (machines.folder / "rendered").exists()
+    assert machines.changed["redis1"] > 0
+    assert "PRIVATE KEY" not in machines.said
+    return machines.run()
+
+
+def verify(machines, host, name, address):
+    """Whether OpenSSL verifies chain, name, purpose and form, as strict as Python 3.13."""
+    kind = "-verify_ip" if address[0].isdigit() else "-verify_hostname"
+    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", machines.file(host, "ca.crt")]
+    command += [kind, address, machines.file(host, f"{name}.crt")]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def mode(path):
+    return oct(path.stat().st_mode & 0o777)
+
+
+def test_each_machine_gets_what_it_needs_and_no_more(made):
+    have = {host: {path.name for path in (made.folder / "rendered" / host).iterdir()} for host in HOSTS}
+    assert have == {
+        "lb1": {"ca.crt", "nginx.crt", "nginx.key"},
+        "redis1": {"ca.crt", "redis.crt", "redis.key"},
+        "app1": {"ca.crt"},
+        "app2": {"ca.crt"},
+    }
+    assert mode(made.file("redis1", "redis.key")) == "0o600"
+    assert mode(made.file("redis1", "redis.crt")) == "0o644"
+    assert mode(made.ca.with_suffix(".key")) == "0o600"
+    for host in HOSTS:
+        assert made.file(host, "ca.crt").read_bytes() == made.ca.read_bytes()
+
+
+def test_the_ca_signs_machines_alone(made):
+    ca = x509.load_pem_x509_certificate(made.ca.read_bytes())
+    constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
+    usage = ca.extensions.get_extension_for_class(x509.KeyUsage)
+    assert usage.critical and usage.value.key_cert_sign and not usage.value.digital_signature
+    assert ca.not_valid_after_utc - datetime.now(UTC) > timedelta(days=3600)
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "addresses"),
+    [("lb1", "nginx", ["192.0.2.10"]), ("redis1", "redis", ["192.0.2.20", "127.0.0.1", "localhost"])],
+)
+def test_clients_are_satisfied(made, host, name, addresses):
+    for address in addresses:
+        assert verify(made, host, name, address)
+    certificate = made.certificate(host, f"{name}.crt")
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    assert timedelta(days=89) < left < timedelta(days=91)
+    ssl.create_default_context().load_cert_chain(made.file(host, f"{name}.crt"), made.file(host, f"{name}.key"))
+
+
+def test_another_one_is_due_when_less_than_a_third_is_left(tmp_path):
+    given = Authority(tmp_path).issue("192.0.2.20", begins=0, days=90)
+    days = {left: datetime.now(UTC).timestamp() + (90 - left) * 86400 for left in (31, 29, -1)}
+    why = {left: pair.why_due(given.key, given.certificate, now) for left, now in days.items()}
+    assert why == {31: "", 29: "it ends in 29 days", -1: "it ends in 0 days"}
+
+
+def test_only_what_is_due_is_renewed(made, tmp_path):
+    """One that has ended, with a new key; one for other names, with the old key. Then nothing, as before all that."""
+    key = made.file("redis1", "redis.key")
+    ended = Authority(tmp_path).issue("192.0.2.20", begins=-9, days=-1)
+    copy(ended.key, key)
+    copy(ended.certificate, made.file("redis1", "redis.crt"))
+    key.chmod(0o640)
+    key.with_suffix(".key.next").write_text("left by a run that was cut off")
+    before = made.digests()
+    made.run(nginx_server_names="shop.example,192.0.2.10")
+    assert made.changed == dict.fromkeys(HOSTS, 0) | {"lb1": 1, "redis1": 1}
+    after = made.digests()
+    changed_files = {path.name for path in before if before[path] != after.get(path)}
+    assert changed_files == {"nginx.crt", "redis.key", "redis.crt", "redis.key.next"}
+    assert not key.with_suffix(".key.next").exists()
+    assert mode(key) == "0o640"
+    assert verify(made, "redis1", "redis", "192.0.2.20")
+    assert verify(made, "lb1", "nginx", "shop.example")
+    assert made.run("--diff", nginx_server_names="shop.example,192.0.2.10").changed == dict.fromkeys(HOSTS, 0)
+    assert made.digests() == after
+
+
+def test_another_ca_makes_other_certificates(made):
+    for kind in (".key", ".crt"):
+        made.ca.with_suffix(kind).unlink()
+    assert all(count > 0 for count in made.run().changed.values())
+    assert verify(made, "redis1", "redis", "192.0.2.20")
+    assert verify(made, "lb1", "nginx", "192.0.2.10")
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    return Authority(tmp_path, "theirs")
+
+
+def test_the_users_own_files(made, theirs):
+    given = theirs.issue("shop.example")
+    made.run(
+        "--diff",
+        "-e",
+        "nginx_certificate_source=files",
+        certificates_chain_file=given.certificate,
+        certificates_key_file=given.key,
+    )
+    assert made.file("lb1", "nginx.crt").read_bytes() == given.certificate.read_bytes()
+    assert made.file("lb1", "nginx.key").read_bytes() == given.key.read_bytes()
+    assert mode(made.file("lb1", "nginx.key")) == "0o600"
+    assert "PRIVATE KEY" not in made.said
+    assert (made.changed["lb1"], made.changed["redis1"]) == (1, 0)
+
+
+def refused(names, given, **changes):
+    """The only message about these files."""
+    files = {"chain_file": str(given.certificate), "key_file": str(given.key)} | changes
+    (message,) = errors.certificate_file_errors(names, **files)
+    return message
+
+
+def test_good_files_are_not_refused(theirs):
+    given = theirs.issue("shop.example", "*.shop.example", "192.0.2.10", "2001:db8::1")
+    chain = given.certificate.with_name("chain.crt")
+    chain.write_bytes(given.certificate.read_bytes() + theirs.file.read_bytes())
+    names = ["Shop.example", "www.shop.example", "192.0.2.10", "2001:db8:0::1"]
+    assert errors.certificate_file_errors(names, str(chain), str(given.key)) == []
+
+
+def test_files_that_visitors_would_be_warned_of(theirs, tmp_path):
+    good = theirs.issue("*.shop.example", title="good")
+    said = refused(["a.shop.example", "shop.example", "a.b.shop.example", "192.0.2.10"], good)
+    assert "is not for shop.example, a.b.shop.example, 192.0.2.10. Bring one that is" in said
+    assert said.endswith("what it is for: *.shop.example.")
+    names = ["www.shop.example"]
+    other = theirs.issue("*.shop.example", title="other")
+    assert "is not the key of the first certificate" in refused(names, good, key_file=str(other.key))
+    assert "CN=ended ended on 20" in refused(names, theirs.issue(*names, title="ended", begins=-9, days=-1))
+    assert "CN=early begins on 20" in refused(names, theirs.issue(*names, title="early", begins=1))
+    assert "holds no key without a passphrase" in refused(names, good, key_file=str(good.certificate))
+    assert "holds no certificate in PEM" in refused(names, good, chain_file=str(tmp_path / "none"))
+    chain = tmp_path / "chain.crt"
+    chain.write_bytes(good.certificate.read_bytes() + Authority(tmp_path, "foreign").file.read_bytes())
+    assert "CN=good is followed by CN=foreign, which has not signed it" in refused(names, good, chain_file=str(chain))
+
+
+def test_site_yml_refuses_them_before_it_touches_a_machine(theirs, tmp_path):
+    ended = theirs.issue("192.0.2.10", days=-1, begins=-9)
+    content = inventory(
+        nginx_certificate_source="files",
+        certificates_chain_file=str(ended.certificate),
+        certificates_key_file=str(ended.key),
+    )
+    done = ansible_playbook("-i", write_inventory(tmp_path, content), "playbooks/parts/validate.yml")
+    assert done.returncode != 0
+    assert "Nothing was touched." in done.stdout
+    assert "CN=server ended on 20" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["192.0.2.10", "localhost", "*.shop.example"])
+def test_acme_wants_names_that_it_can_ask(name):
+    (message,) = errors.acme_errors(["shop.example", name], ["lb1"])
+    assert f"nginx_server_names has {name}: ACME" in message
+
+
+def test_acme_wants_one_balancer():
+    assert errors.acme_errors(["shop.example"], ["lb1"]) == []
+    (message,) = errors.acme_errors(["shop.example"], ["lb1", "lb2"])
+    assert "There are 2 balancers (lb1, lb2)" in message
