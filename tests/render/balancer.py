@@ -62,7 +62,7 @@ class Node(ThreadingHTTPServer):
     def __init__(self, seconds=0, status=200, port=0, headers=None, body=b"own words"):
         super().__init__(("127.0.0.1", port), Handler)
         self.seconds, self.status, self.headers, self.body = seconds, status, headers or {}, body
-        self.received, self.heads, self.closing = [], [], Event()
+        self.received, self.heads, self.answered, self.closing = [], [], [], Event()
         self.address = f"127.0.0.1:{self.server_port}"
         Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -91,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(b"" if self.command == "HEAD" else self.server.body)
+        self.wfile.flush()
+        self.server.answered.append(self.path)
 
     do_GET = do_HEAD = do_POST = do_OPTIONS = answer
 
