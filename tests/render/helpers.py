@@ -96,13 +96,14 @@ class Cluster:
 
 
 def render(folder, apps, network="192.0.2.{}", **variables):
-    """Let Ansible write the files of a cluster into a directory."""
+    """Let Ansible write the files of a cluster into a directory; nginx's for the nginx of this computer."""
     rendered = folder / "rendered"
     for name in ("lb1", "redis1", "app1", f"app{apps}"):
         (rendered / name).mkdir(parents=True, exist_ok=True)
     # A port that anybody may bind, for `nginx -t`; and a person beside the demo account.
     users = {"ada": generate_password_hash("correct horse", method="pbkdf2:sha256:1000")}
-    content = inventory(apps, network, nginx_port=18088, nginx_tls_port=18443, app_users=users, **variables)
+    edge = {"nginx_port": 18088, "nginx_tls_port": 18443, "nginx_server_names": ["localhost", "127.0.0.1", "::1"]}
+    content = inventory(apps, network, **edge | {"app_users": users} | variables)
     hosts = write_inventory(folder, content)
     done = ansible_playbook("-i", hosts, "tests/render/render.yml", "-e", f"rendered={rendered}")
     assert done.returncode == 0, done.stdout
