@@ -58,6 +58,7 @@ class Node(ThreadingHTTPServer):
     """A node on loopback. It notes what it is sent, and answers with `status`, `headers` and `body` after `seconds`."""
 
     daemon_threads = True
+    request_queue_size = 1024
 
     def __init__(self, seconds=0, status=200, port=0, headers=None, body=b"own words"):
         super().__init__(("127.0.0.1", port), Handler)
