@@ -204,3 +204,14 @@ def test_old_ones_are_removed_but_never_what_runs_or_can_be_gone_back_to(node):
     assert sorted(path.name for path in (node.root / "deployments").iterdir()) == ["r0", "r7", "r8"]
     assert sorted(path.name[:3] for path in (node.root / "releases").iterdir()) == ["0-z", "7-x", "8-x"]
     assert node.prune(keep=2) == []
+
+
+def test_what_was_replaced_among_the_secrets_is_kept_nowhere(node):
+    """Nor would an earlier deployment work with it; all else of that stays as it was."""
+    node.deploy("r1", **{"secrets.env": "KEY=old\n"})
+    node.deploy("r2", **{"secrets.env": "KEY=new\n", "app.env": "A=2\n"})
+    assert node.prune(keep=5) == ["r1's secrets"]
+    assert (node.root / "deployments/r1/app.env").read_text() == "A=1\n"
+    assert [path.read_text() for path in node.root.rglob("secrets.env")] == ["KEY=new\n"] * 3
+    assert not list(node.root.rglob("*.partial"))
+    assert node.prune(keep=5) == []

@@ -21,6 +21,7 @@ def create_app(config: Config | None = None) -> Flask:
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY=config.secret_key,
+        SECRET_KEY_FALLBACKS=config.secret_key_fallbacks,
         MAX_CONTENT_LENGTH=config.max_body_bytes,
         # __Host- makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour can plant an id
         SESSION_COOKIE_NAME="__Host-session" if config.cookie_secure else "session",

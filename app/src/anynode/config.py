@@ -26,6 +26,7 @@ class Config:
     release: str
     run: str  # the run of the deployment that put this release here
     secret_key: str = field(repr=False)
+    secret_key_fallbacks: list[str] = field(repr=False)  # nothing is signed with these, but what was is accepted
     users: Mapping[str, str] = field(repr=False)  # name -> werkzeug password hash
     session_store: str
     session_prefix: str
@@ -59,6 +60,7 @@ class Config:
             release=read("APP_RELEASE", _name, "dev"),
             run=read("APP_RUN", _name, "none"),
             secret_key=read("APP_SECRET_KEY", _secret_key),
+            secret_key_fallbacks=read("APP_SECRET_KEY_FALLBACKS", _secret_keys, ""),
             users=read("APP_USERS", _users),
             session_store=store,
             session_prefix=read("APP_SESSION_PREFIX", _prefix, "anynode:"),
@@ -137,6 +139,10 @@ def _secret_key(text: str) -> str:
     if len(_secret(text)) < 32:
         raise ValueError("is shorter than 32 characters: make one with `openssl rand -hex 32`")
     return text
+
+
+def _secret_keys(text: str) -> list[str]:
+    return [_secret_key(each) for each in text.split()]
 
 
 def _users(text: str) -> dict[str, str]:

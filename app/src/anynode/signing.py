@@ -5,5 +5,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 
 def signer(purpose: str) -> URLSafeTimedSerializer:
-    """What is signed for one purpose is worth nothing for another."""
-    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt=purpose)
+    """What is signed for one purpose is worth nothing for another. While the key changes, both keys are good."""
+    config = current_app.config
+    keys = [*config["SECRET_KEY_FALLBACKS"], config["SECRET_KEY"]]  # the last one signs
+    return URLSafeTimedSerializer(keys, salt=purpose)

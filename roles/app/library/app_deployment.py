@@ -29,13 +29,15 @@ options:
       - C(switched) makes a deployment of C(next/) and restarts the app; C(restored) does that with the last good one.
       - C(good) and C(bad) mark the current deployment, C(rolled_back) the newest one of C(release); only a good one is
         ever gone back to.
-      - C(pruned) removes old deployments and releases.
+      - C(pruned) removes old deployments and releases, and from those that stay all secrets but the current ones.
   release: {type: str, default: "", description: id of the release that was rolled back}
   run: {type: str, default: "", description: id of the run, which names the deployment}
   by: {type: str, default: "", description: who runs it, from where}
   why: {type: str, default: "", description: what is wrong with a deployment that is not good}
   keep: {type: int, default: 5, description: deployments and releases that stay}
 """
+
+SECRETS = "secrets.env"
 
 
 class Refused(Exception):
@@ -156,7 +158,19 @@ class Node:
         gone += [path for path in releases if path.resolve() not in kept]
         for path in gone:
             shutil.rmtree(path)
-        return [path.name for path in gone]
+        return [path.name for path in gone] + [f"{path.name}'s secrets" for path in self.refresh_secrets()]
+
+    def refresh_secrets(self):
+        """Give earlier deployments the secrets of the current one: theirs may be worth nothing by now, or known."""
+        now_good = self.current / SECRETS
+        if not now_good.exists():
+            return []
+        old = [path for path in self.deployments() if path != self.current and not same(path / SECRETS, now_good)]
+        for path in old:
+            partial = path / f"{SECRETS}.partial"
+            shutil.copy(now_good, partial)
+            partial.rename(path / SECRETS)
+        return old
 
 
 def release_id(path):

@@ -130,14 +130,15 @@ def option_errors(groups, hostvars):
 
 def secret_errors(secrets):
     """No secret has a default, and none may be guessed."""
-    for name, value in secrets.items():
+    each = [(name, one) for name, value in secrets.items() for one in (value if isinstance(value, list) else [value])]
+    for name, value in each:
         text = str(value or "")
         problem = None
         if not text:
             problem = "is missing. Define it, or remove the empty definition and one is made."
         elif PLACEHOLDER.fullmatch(text):
             problem = "looks like a placeholder. Remove its definition and a real one is made."
-        elif len(text) < (least := SECRET_LENGTHS.get(name, SECRET_LENGTH)):
+        elif len(text) < (least := SECRET_LENGTHS.get(name.removesuffix("_fallbacks"), SECRET_LENGTH)):
             problem = f"has {len(text)} characters; it needs {least}. Remove its definition and one is made."
         elif not re.fullmatch(r"[\x21\x23-\x26\x28-\x5b\x5d-\x7e]+", text):
             problem = "has characters that a file of environment variables can't hold (quotes, spaces, backslashes)."
