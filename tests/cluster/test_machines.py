@@ -46,7 +46,7 @@ def test_gunicorn_is_new_enough_threaded_and_sandboxed(cluster):
         assert "NoNewPrivs:\t1" in status
         assert "CapEff:\t0000000000000000" in status
         assert cluster.run(host, f"stat -c %U /proc/{pid}") == "anynode"
-        assert "Using worker: gthread" in cluster.run(host, "journalctl -u anynode.service -o cat")
+        assert "Using worker: WholeAnswersWorker" in cluster.run(host, "journalctl -u anynode.service -o cat")
 
 
 def test_a_page_of_the_browser_is_reached_on_loopback_only(cluster):

@@ -57,6 +57,16 @@ def test_a_second_run_is_refused_and_one_that_was_cut_off_is_repaired(cluster, u
     assert len(set(releases(cluster).values())) == 1
 
 
+def test_a_node_that_a_run_left_out_is_put_back(cluster):
+    """It lacks nothing else: the run was cut off before its last step."""
+    node, note = cluster.apps[0], '{"by": "-", "kind": "run", "run": "-", "since": "-", "why": "a run changes it"}'
+    line = f"s|^(server .*);  # {node}$|\\1 down;  # {node} out: {note}|"
+    cluster.run(cluster.balancer, f"sed -Ei '{line}' /etc/nginx/upstream.conf && systemctl reload nginx")
+    assert out(cluster) == [node]
+    cluster.converge()
+    assert out(cluster) == []
+
+
 def test_a_node_that_cannot_be_reached_stops_a_run_before_it_begins(cluster, unnoticed, release):
     """Or, if it is told to, the run goes on without that node and leaves it out, until a run reaches it again."""
     lost, new = cluster.apps[-1], release()
