@@ -43,8 +43,8 @@ class Cluster:
         for host in self.address:
             for path in self.run(host, "ls /etc/anynode/tls/*.key", check=False).split():
                 texts[f"{host}:{path}"] = self.run(host, f"cat {path}")
-        # of a key the first line is no secret
-        return {name: text.splitlines()[1 if "PRIVATE KEY" in text else 0] for name, text in texts.items()}
+        # of a key the first two lines are no secret: they begin alike in keys of one kind
+        return {name: text.splitlines()[2 if "PRIVATE KEY" in text else 0] for name, text in texts.items()}
 
     @property
     def ca(self):
