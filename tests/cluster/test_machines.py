@@ -4,7 +4,8 @@ import json
 import subprocess
 
 import pytest
-from support.cluster import changed
+import yaml
+from support.cluster import ROOT, changed
 
 
 def test_systemd_is_content_and_the_services_come_back_at_boot(cluster):
@@ -89,6 +90,8 @@ def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tm
     lines.append(f"    ansible_ssh_common_args: -o UserKnownHostsFile={ssh}/known_hosts")
     variables = cluster.variables[cluster.balancer]
     lines += [f"    nginx_public_tls_port: {variables['local_nodes_https_port']}"]
+    of_local_nodes = yaml.safe_load((ROOT / "group_vars/local_nodes.yml").read_text())
+    lines += [f"    {name}: {value}" for name, value in of_local_nodes.items() if name.startswith("nginx_")]
     lines += [f"    nginx_server_names: [{cluster.address[cluster.balancer]}, localhost, 127.0.0.1]"]
     lines += [f"    cluster_secrets_dir: {ssh.parent}", "  children:"]
     for group, hosts in cluster.groups.items():
