@@ -279,6 +279,16 @@ def test_a_browser_is_not_known_for_ever(app, monkeypatch):
     assert log_in(known).status_code == 429
 
 
+def test_who_knew_an_older_password_is_a_stranger(redis):
+    old = known_browser(make_app(redis.port)).get_cookie("browser").value
+    app = make_app(redis.port, APP_USERS=json.dumps({USER: generate_password_hash("new", MIXED["old"])}))
+    fail(app, 10)
+    later = app.test_client()
+    later.environ_base["REMOTE_ADDR"] = HERE
+    later.set_cookie("browser", old)
+    assert log_in(later, password="new").status_code == 429
+
+
 def test_the_cookie_of_a_known_browser(redis):
     def cookie(response):
         (line,) = [each for each in response.headers.getlist("Set-Cookie") if "browser=" in each]
