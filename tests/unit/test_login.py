@@ -118,6 +118,7 @@ def at_once(redis, monkeypatch):
     """Makes 24 tries on 8 nodes, with a limit of 3; returns their statuses."""
     right = anynode.users.check_password_hash
     monkeypatch.setattr(anynode.users, "check_password_hash", lambda *those: time.sleep(0.1) or right(*those))
+    monkeypatch.setattr("anynode.throttle._PATIENCE_SECONDS", 60)  # a busy computer may need it
     return partial(_at_once, redis)
 
 
