@@ -28,6 +28,7 @@ def test_a_secret_is_in_files_that_need_it_and_that_nobody_else_reads(cluster):
     """All disks are searched for all secrets: no copy, no backup, no temporary file, no log."""
     secrets = cluster.secrets()
     names = {line: name for name, line in secrets.items()}
+    assert len(names) == len(secrets), "two that can't be told apart"
     assert set(SECRETS) | {"ca.key", "ssh/id_ed25519"} <= set(secrets)
     patterns = " ".join(f"-e '{line}'" for line in names)
     found = {}

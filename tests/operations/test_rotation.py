@@ -84,7 +84,7 @@ def test_a_rotation_that_was_killed_is_gone_on_with(cluster, unnoticed):
         )
         try:
             in_the_middle = eventually(
-                lambda: out(cluster) == [second] and runs(cluster)[first].endswith("_taken"), seconds=300
+                lambda: out(cluster) == [second] and runs(cluster)[first].endswith("_taken"), seconds=600
             )
         finally:
             os.killpg(run.pid, signal.SIGKILL)

@@ -57,6 +57,16 @@ def test_the_repository_holds_no(pattern):
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
 
 
+def test_tasks_that_tests_wait_for_are_there():
+    """A test that kills a run at a task that was renamed would only notice on machines, after an hour."""
+    wanted = set()
+    for path in ROOT.glob("tests/*/test_*.py"):
+        wanted |= set(re.findall(r"(?:TASK|HANDLER) \[(\w+) : ([^\]\"']+)", path.read_text()))
+    assert len(wanted) > 5
+    there = {role: "\n".join(path.read_text() for path in ROOT.glob(f"roles/{role}/*/*.yml")) for role, _ in wanted}
+    assert [(role, name) for role, name in wanted if f"- name: {name}" not in there[role]] == []
+
+
 def test_make_alone_lists_every_target_with_a_line():
     """What is listed exists, and what exists is listed, but for what only other targets need."""
     listed = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -63,3 +63,15 @@ def test_a_certificate_of_somebody_else(balancer, authority, tmp_path):
     port = balancer(Authority(tmp_path, "other").issue("shop.example"))
     with pytest.raises(check.CheckFailed, match="certificate verify failed"):
         ask(port, authority.issue("shop.example").ca)
+
+
+def test_a_login_makes_the_next_ones_those_of_a_known_browser(monkeypatch):
+    """While the account is attacked strangers wait half a minute for each login, and there is one for each pair."""
+    monkeypatch.setattr(check.Visitor, "browser", None)
+    node = Node(headers={"Set-Cookie": "__Host-browser=known; Secure"})
+    try:
+        for _ in range(2):
+            check.Visitor(10).ask(f"http://{node.address}", "POST", "/api/login", {})
+    finally:
+        node.close()
+    assert [headers["Cookie"] for _, headers in node.heads] == [None, "__Host-browser=known"]

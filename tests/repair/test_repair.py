@@ -79,7 +79,7 @@ def test_half_a_release_is_never_taken_for_a_whole_one(cluster):
 @pytest.mark.parametrize(
     ("tag", "setting", "marker", "loads"),
     [
-        ("redis", "redis_maxmemory=200mb", "TASK [redis : Load the gate]", "HANDLER [redis : Restart Redis]"),
+        ("redis", "redis_maxmemory=200mb", "TASK [redis : See whether", "HANDLER [redis : Restart Redis]"),
         ("nginx", "nginx_read_timeout=29s", "TASK [nginx : See whether", "HANDLER [nginx : Reload, never restart]"),
         ("app", "app_threads=7", "TASK [app : Compare it with what runs]", "TASK [app : Put the new release"),
     ],

@@ -43,8 +43,7 @@ class Cluster:
         for host in self.address:
             for path in self.run(host, "ls /etc/anynode/tls/*.key", check=False).split():
                 texts[f"{host}:{path}"] = self.run(host, f"cat {path}")
-        # of a key the first two lines are no secret: they begin alike in keys of one kind
-        return {name: text.splitlines()[2 if "PRIVATE KEY" in text else 0] for name, text in texts.items()}
+        return {name: telling_line(text) for name, text in texts.items()}
 
     @property
     def ca(self):
@@ -132,6 +131,11 @@ class Visitor:
     def post(self, host, path, data=None, **options):
         """POST JSON."""
         return self.request("POST", host, path, json=data or {}, **options)
+
+
+def telling_line(text):
+    """The line of a secret that no other one has. All of OpenSSH's keys of a kind have the first two in common."""
+    return text.splitlines()[2 if "OPENSSH PRIVATE KEY" in text else 1 if "PRIVATE KEY" in text else 0]
 
 
 def changed(output):

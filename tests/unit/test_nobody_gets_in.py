@@ -238,7 +238,7 @@ def test_a_foreign_value_that_comes_between_read_and_write_is_never_written_to(r
 @pytest.mark.parametrize(
     ("path", "setting"),
     [
-        ("roles/nginx/templates/nginx.conf.j2", r"log_format .*?;\n"),
+        ("roles/nginx/templates/log.conf.j2", r"log_format .*?;\n"),
         ("roles/app/templates/gunicorn.conf.py.j2", r"access_log_format = .*\n"),
     ],
 )

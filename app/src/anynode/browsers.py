@@ -1,34 +1,32 @@
 """Knows a browser again that logged in to an account before: others' failures don't count against it.
 
-A "device cookie", as OWASP calls it: signed, for one account, and of no use without the password.
+A "device cookie", as OWASP calls it: signed, for one account, and of no use without the password. With another password
+it is worth nothing: who knew the old one is a stranger.
 """
 
-from hashlib import sha256
 from secrets import token_hex
 
 from flask import after_this_request, current_app, request
 from flask.typing import ResponseReturnValue
-from itsdangerous import BadData
+from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
 from .signing import signer
 
 KNOWN_SECONDS = 90 * 24 * 3600
-_PURPOSE = "known browser"
 
 
 def known_browser(account: str) -> str | None:
     """The name of the visitor's browser, if it was logged in to this account before."""
     try:
-        owner, name = signer(_PURPOSE).loads(request.cookies.get(_cookie(), ""), max_age=KNOWN_SECONDS)
-    except (BadData, ValueError):
+        return str(_signer(account).loads(request.cookies.get(_cookie(), ""), max_age=KNOWN_SECONDS))
+    except BadData:
         return None
-    return str(name) if owner == _digest(account) else None
 
 
 def remember_browser(account: str) -> None:
     """Give it a new name with the answer to this request."""
-    value = signer(_PURPOSE).dumps([_digest(account), token_hex(16)])
+    value = _signer(account).dumps(token_hex(16))
 
     @after_this_request
     def _tell(response: Response) -> ResponseReturnValue:
@@ -42,5 +40,5 @@ def _cookie() -> str:
     return "__Host-browser" if current_app.extensions["anynode"].cookie_secure else "browser"
 
 
-def _digest(account: str) -> str:
-    return sha256(account.encode()).hexdigest()[:32]
+def _signer(account: str) -> URLSafeTimedSerializer:
+    return signer(f"known browser: {current_app.extensions['users'].hash_of(account)} {account}")

@@ -24,6 +24,10 @@ class Users:
     def __contains__(self, name: object) -> bool:
         return name in self._hashes
 
+    def hash_of(self, name: str) -> str:
+        """What is kept of the user's password; empty if there is no such user."""
+        return self._hashes.get(name, "")
+
     def knows(self, name: str, password: str) -> bool:
         """Whether this is the user's password.
 

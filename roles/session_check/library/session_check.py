@@ -32,6 +32,7 @@ options:
 
 PATIENCE = 15  # seconds; nginx leaves a node out for nginx_fail_timeout, 5 s
 COOKIES = ("session", "__Host-session")
+BROWSERS = ("browser", "__Host-browser")
 
 
 class CheckFailed(Exception):
@@ -61,6 +62,8 @@ def trust(ca_file):
 class Visitor:
     """A visitor with one session, who may talk to any node with it."""
 
+    browser = None  # of all visitors: while somebody attacks the account, one that is known needn't wait for each login
+
     def __init__(self, timeout, extra_cookie="", **secured):
         self.timeout = timeout
         self.extra_cookie = extra_cookie
@@ -78,7 +81,7 @@ class Visitor:
         headers = {"Accept": "application/json"}
         if method != "GET":
             headers["Content-Type"] = "application/json"
-        if cookies := [cookie for cookie in (self.cookie, self.extra_cookie) if cookie]:
+        if cookies := [cookie for cookie in (self.cookie, Visitor.browser, self.extra_cookie) if cookie]:
             headers["Cookie"] = "; ".join(cookies)
         try:
             connection.request(method, path, json.dumps(body or {}) if method != "GET" else None, headers)
@@ -91,6 +94,8 @@ class Visitor:
         for name, value in response.getheaders():
             if name.lower() == "set-cookie" and value.split("=", 1)[0] in COOKIES:
                 self.cookie = value.split(";", 1)[0]
+            if name.lower() == "set-cookie" and value.split("=", 1)[0] in BROWSERS:
+                Visitor.browser = value.split(";", 1)[0]
         if response.status == 429 and may_wait:
             told = response.getheader("Retry-After", "")
             time.sleep(min(int(told), 60) if told.isdecimal() else 1)
