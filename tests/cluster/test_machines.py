@@ -47,7 +47,7 @@ def test_gunicorn_is_new_enough_threaded_and_sandboxed(cluster):
         assert "NoNewPrivs:\t1" in status
         assert "CapEff:\t0000000000000000" in status
         assert cluster.run(host, f"stat -c %U /proc/{pid}") == "anynode"
-        assert "Using worker: gthread" in cluster.run(host, "journalctl -u anynode.service -o cat")
+        assert "Using worker: WholeAnswersWorker" in cluster.run(host, "journalctl -u anynode.service -o cat")
 
 
 def test_a_page_of_the_browser_is_reached_on_loopback_only(cluster):
@@ -86,23 +86,22 @@ def test_tags_run_one_part(cluster):
 def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tmp_path):
     """The same machines, listed as production lists real ones: nothing changes, and no container is asked about."""
     ssh = cluster.inventory.parent / ".secrets" / "ssh"
-    lines = ["all:", "  vars:", "    ansible_user: ops", f"    ansible_ssh_private_key_file: {ssh}/id_ed25519"]
-    lines.append(f"    ansible_ssh_common_args: -o UserKnownHostsFile={ssh}/known_hosts")
-    variables = cluster.variables[cluster.balancer]
-    lines += [f"    nginx_public_tls_port: {variables['local_nodes_https_port']}"]
-    of_local_nodes = yaml.safe_load((ROOT / "group_vars/local_nodes.yml").read_text())
-    lines += [f"    {name}: {value}" for name, value in of_local_nodes.items() if name.startswith("nginx_")]
-    lines += [f"    nginx_server_names: [{cluster.address[cluster.balancer]}, localhost, 127.0.0.1]"]
-    lines += [f"    cluster_secrets_dir: {ssh.parent}", "  children:"]
-    for group, hosts in cluster.groups.items():
-        lines += [f"    {group}:", "      hosts:"]
-        lines += [f"        {host}: {{ansible_host: {cluster.address[host]}}}" for host in hosts]
-    lines += [
-        "      vars:",
-        f"        firewall_extra_ports: {json.dumps(cluster.extra_ports)}",
-    ]
+    local = yaml.safe_load((ROOT / "group_vars" / "local_nodes.yml").read_text())
+    variables = {name: value for name, value in local.items() if name.startswith("nginx_")} | {
+        "ansible_user": "ops",
+        "ansible_ssh_private_key_file": f"{ssh}/id_ed25519",
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh}/known_hosts",
+        "nginx_public_tls_port": cluster.variables[cluster.balancer]["local_nodes_https_port"],
+        "nginx_server_names": [cluster.address[cluster.balancer], "localhost", "127.0.0.1"],
+        "cluster_secrets_dir": str(ssh.parent),
+    }
+    groups = {
+        group: {"hosts": {host: {"ansible_host": cluster.address[host]} for host in hosts}}
+        for group, hosts in cluster.groups.items()
+    }
+    groups["app"]["vars"] = {"firewall_extra_ports": cluster.extra_ports}
     inventory = tmp_path / "hosts.yml"
-    inventory.write_text("\n".join(lines) + "\n")
+    inventory.write_text(yaml.safe_dump({"all": {"vars": variables, "children": groups}}))
     output = cluster.converge(inventory=inventory)
     assert "TASK [local_nodes" not in output
     assert set(changed(output)) == set(cluster.address)
