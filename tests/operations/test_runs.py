@@ -71,6 +71,7 @@ def test_a_node_that_cannot_be_reached_stops_a_run_before_it_begins(cluster, unn
             assert done.returncode == 4, done.stdout  # Ansible's: a host was unreachable
             assert out(cluster) == [lost]
             assert pids(cluster, lost) == before[-1:]
+            assert not {*before} & {*pids(cluster, *cluster.apps[:-1])}, "the others have the new release"
             for playbook, outs in (("drain", [cluster.apps[0], lost]), ("undrain", [lost])):
                 done = cluster.playbook(f"playbooks/{playbook}.yml", "-e", f"node={cluster.apps[0]}")
                 assert done.returncode == 0, done.stdout
