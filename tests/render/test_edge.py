@@ -236,6 +236,9 @@ def test_who_asks_to_be_let_in_is_not_logged(tmp_path, clusters):
     with balancer(tmp_path, clusters["default"], Node()) as lb:
         lb.ask(path="/.balancer/enter/some-key")
         lb.ask(path="/.balancer/%65nter/some-key")
+        for path in ("/.balancer/enter/some-key", "/.balancer/%65nter/some-key?x"):  # typed without https://
+            assert lb.ask(path=path, plain=True)[0] == 308
+        assert lb.ask(path="/.balancer/enter/some-key", headers={"Host": "other.example"})[0] == 421
         lb.ask(path="/shop")
     log = (tmp_path / "access.log").read_text()
     assert "/shop" in log

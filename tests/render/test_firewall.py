@@ -11,7 +11,7 @@ from render.helpers import load_module, render, tool
 from support.firewall import ANYWHERE, documented, knock
 
 GROUPS = {"lb1": "nginx", "redis1": "redis", "app1": "app", "app2": "app", "stranger": None}
-HTTP = 18088  # render() takes it for 80
+RENDERED = {80: 18088, 443: 18443}  # what render() takes for these
 OTHERS = (9100, 9464, 5432)  # of no role; something listens there, too
 NETWORKS = {"IPv4": "10.91.0.{}", "IPv6": "2001:db8:91::{}"}
 
@@ -98,8 +98,8 @@ def net(rendered):
 
 
 def rules():
-    """docs/firewall.md, with the port that render() chose."""
-    return {(group, HTTP if port == 80 else port): source for (group, port), source in documented().items()}
+    """docs/firewall.md, with the ports that render() chose."""
+    return {(group, RENDERED.get(port, port)): source for (group, port), source in documented().items()}
 
 
 def admitted(host, knocker):

@@ -84,6 +84,27 @@ def test_a_login_that_is_not_in_the_journal_may_be_locked_out():
     assert "may be locked out" in checks.refusal(*checks.login(""), True, True)
 
 
+DEBIANS = "# Port 22\nInclude /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (DEBIANS, None),
+        ("PasswordAuthentication no\n" + DEBIANS, None),
+        ("passwordauthentication=yes\n" + DEBIANS, "`passwordauthentication=yes` comes before"),
+        ("Match User eve\n" + DEBIANS, "`Match User eve` comes before"),
+        ("PermitRootLogin prohibit-password\n", "`PermitRootLogin prohibit-password` comes before"),
+        ("Port 22\n", "it has no Include"),
+    ],
+)
+def test_an_sshd_that_would_not_listen_is_refused(tmp_path, text, said):
+    """The roles' file would lie there, and passwords be taken as before."""
+    (tmp_path / "sshd_config").write_text(text)
+    answer = checks.overruled(tmp_path / "sshd_config")
+    assert (answer is None) if said is None else (said in answer)
+
+
 def test_the_kernels_options_exist():
     """A misspelt one would be passed over in silence, as one that a kernel lacks is."""
     text = (ROOT / "roles/common/files/sysctl.d/60-anynode.conf").read_text()

@@ -21,6 +21,7 @@ options:
 YES = "(yes|true|with|on|enable|1)"
 ONE_LINE = re.compile(rf"^\s*deb(-src)?\s+\[[^]]*\b(trusted|allow-(insecure|weak))\s*=\s*{YES}\b", re.I | re.M)
 DEB822 = re.compile(rf"^(trusted|allow-(insecure|weak)):\s*{YES}\s*$", re.I | re.M)
+SSH_OPTION = re.compile("passwordauthentication|(kbdinteractive|challengeresponse)authentication|permitrootlogin")
 OPTIONS = "AllowUnauthenticated|AllowInsecureRepositories|AllowWeakRepositories|AllowDowngradeToInsecureRepositories"
 OPTION = re.compile(rf'^\S*({OPTIONS}) "{YES}"', re.I | re.M)
 
@@ -87,6 +88,22 @@ def refusal(method, user, no_root, key_only):
     return None
 
 
+def overruled(config=Path("/etc/ssh/sshd_config")):
+    """Say why a file in sshd_config.d would not count, or None; for sshd it is the first word that does."""
+    said = "it has no Include of /etc/ssh/sshd_config.d/*.conf"
+    for line in config.read_text(errors="replace").splitlines() if config.exists() else ():
+        words = re.split(r"[\s=]+", line.strip().lower())
+        if words[0] == "include" and any(re.match(r"(/etc/ssh/)?sshd_config\.d/\*", word) for word in words):
+            return None
+        if words[0] == "match" or (SSH_OPTION.fullmatch(words[0]) and words[1:2] != ["no"]):
+            said = f"`{line.strip()}` comes before its Include of /etc/ssh/sshd_config.d/*.conf"
+            break
+    return (
+        f"what {config} says counts for more than the roles' file: {said}. Put that Include on its first line, or leave"
+        " sshd as it is with common_ssh: false."
+    )
+
+
 def has_time_daemon():
     """Tell whether a package is installed that keeps the clock right: chrony, ntpsec, systemd-timesyncd, ..."""
     form = "${db:Status-Status} ${Provides}\n"
@@ -103,7 +120,7 @@ def main():
     asked = module.params
     errors = []
     if asked["no_root"] or asked["key_only"]:
-        errors += filter(None, [locked_out(asked["no_root"], asked["key_only"])])
+        errors += filter(None, [locked_out(asked["no_root"], asked["key_only"]), overruled()])
     if asked["signed_sources"]:
         errors += [f"{each}; remove that, or say common_signed_sources: false." for each in unsigned()]
     if errors:

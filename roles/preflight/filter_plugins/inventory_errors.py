@@ -39,8 +39,8 @@ def known_options():
     """Return every option of every role, from the argument specs, and the roles' names."""
     options, roles = set(), set()
     for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        spec = yaml.safe_load(path.read_text())["argument_specs"]["main"]
-        options |= set(spec.get("options", {}))
+        first = next(iter(yaml.safe_load(path.read_text())["argument_specs"].values()))
+        options |= set(first.get("options", {}))
         roles.add(path.parents[1].name)
     return options, roles
 
