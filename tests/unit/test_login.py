@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import anynode.users
@@ -157,22 +158,22 @@ def test_an_address_gets_so_many_failures_at_all_accounts_together(redis):
 
 
 def test_an_account_under_attack_from_everywhere_makes_strangers_wait_once_and_not_for_long(redis):
-    app = make_app(redis.port, APP_LOGIN_ACCOUNT_FAILURES="5", APP_LOGIN_PAUSE_SECONDS="1")
+    app = make_app(redis.port, APP_LOGIN_ACCOUNT_FAILURES="5", APP_LOGIN_PAUSE_SECONDS="3")
     known = known_browser(app)
     for number in range(5):
         fail(app, 1, address=f"192.0.2.{number}")
     began = time.monotonic()
     response = tries(app, password=PASSWORD)
-    assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "3")
     assert log_in(known).status_code == 200
     assert tries(app, "bob", PASSWORD).status_code == 200
     stranger = 0
     while (status := tries(app, password=PASSWORD).status_code) != 200:
         assert status == 429
-        assert time.monotonic() - began < 10, "refused tries must not prolong the wait"
+        assert time.monotonic() - began < 30, "refused tries must not prolong the wait"
         stranger += 1
         tries(app, address=f"192.0.2.{100 + stranger % 100}")  # the attack goes on
-    assert time.monotonic() - began >= 1
+    assert time.monotonic() - began >= 3
     assert tries(app, password="wrong", address="192.0.2.1").status_code == 401, "an attacker had to wait, too"
     assert tries(app, password="wrong", address="192.0.2.1").status_code == 429
 
@@ -350,36 +351,87 @@ def test_a_password_of_absurd_length_is_refused_before_it_is_hashed(app, hashed)
     assert hashed == []
 
 
-def test_one_hash_at_a_time_and_few_wait(app, monkeypatch):
+@pytest.fixture
+def busy(app, monkeypatch):
+    """Begin so many logins as may wait, of which one computes its hash; return an event that lets them end."""
     computing, go_on = threading.Event(), threading.Event()
     at_once = []
 
     def slow(hash, password):
         at_once.append(1)
         computing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         at_once.pop()
         return len(at_once) > 0  # with another one at the same time, a login would succeed
 
-    monkeypatch.setattr(anynode.users, "check_password_hash", slow)
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(tries, app, address=f"192.0.2.{number}") for number in range(4)]
-        assert computing.wait(10)
-        places = app.extensions["turnstile"]._places
-        while places._value:
-            time.sleep(0.01)
+    @contextmanager
+    def begin():
+        monkeypatch.setattr(anynode.users, "check_password_hash", slow)
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(tries, app, address=f"192.0.2.{number}") for number in range(4)]
+            try:
+                assert computing.wait(60)
+                places = app.extensions["turnstile"]._places
+                while places._value:
+                    time.sleep(0.01)
+                yield
+                assert len(at_once) == 1
+            finally:
+                go_on.set()
+            assert {each.result().status_code for each in waiting} == {401}
+
+    return begin
+
+
+def test_one_hash_at_a_time_and_few_wait(app, busy):
+    with busy():
         response = tries(app)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
-        assert len(at_once) == 1
         assert app.test_client().get("/api/session").status_code == 401, "others are served"
-        go_on.set()
-        assert {each.result().status_code for each in waiting} == {401}
+
+
+def test_a_try_that_nobody_had_time_for_does_not_count(app, redis, busy):
+    known = known_browser(app)
+    with busy():
+        before = sorted(redis.admin.keys(f"{PREFIX}{{login}}:*"))
+        assert [tries(app).status_code for _ in range(11)] == [503] * 11
+        assert [log_in(known, password="wrong").status_code for _ in range(11)] == [503] * 11
+        assert sorted(redis.admin.keys(f"{PREFIX}{{login}}:*")) == before
+
+
+def test_who_is_refused_takes_no_place_and_waits_for_none(app, busy):
+    fail(app, 10)
+    with busy():
+        assert tries(app).status_code == 429
+    with app.extensions["turnstile"].gate:
+        assert tries(app).status_code == 429
+
+
+def test_who_waits_for_tries_under_way_keeps_nobody_else_waiting(redis, monkeypatch):
+    """They are decided on other nodes."""
+    app = make_app(redis.port, APP_LOGIN_FAILURES="1")
+    monkeypatch.setattr("anynode.throttle._PATIENCE_SECONDS", 60)
+
+    def under_way():
+        asks = pool.submit(tries, app)
+        places = app.extensions["turnstile"]._places
+        while places._value == 4:
+            time.sleep(0.01)
+        assert tries(app, password=PASSWORD, address=THERE).status_code == 200
+        assert not asks.done()
+        pending.append(asks)
+        return False
+
+    pending = []
+    with ThreadPoolExecutor(1) as pool:
+        assert not throttle(redis, client=1).check(USER, HERE, None, under_way)
+        assert pending[0].result().status_code == 429
 
 
 def test_a_turnstile_is_free_again_after_an_error():
     turnstile = Turnstile(1)
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), turnstile.passage():
+        with pytest.raises(ZeroDivisionError), turnstile.place():
             raise ZeroDivisionError
-    with turnstile.passage(), pytest.raises(ServiceUnavailable), turnstile.passage():
+    with turnstile.place(), pytest.raises(ServiceUnavailable), turnstile.place():
         pass

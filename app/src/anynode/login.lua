@@ -1,5 +1,6 @@
 #!lua
--- A try to log in: 'begin', and then 'wrong' or 'right'. A try that isn't heard of again is forgotten after its lease.
+-- A try to log in: 'begin', and then 'wrong', 'right', or 'withdrawn' if nobody had time for it. One that isn't heard of
+-- again is forgotten after its lease.
 -- KEYS: the tries of a client at an account; unless the client is a known browser, those from its address, too, and the
 -- failed ones at the account. Each is a sorted set of tries, scored by when each is forgotten (ms by this server's clock).
 -- ARGV: the step, the try's name, window ms, lease ms, pause ms, then for each key so many that it may hold.
@@ -87,8 +88,8 @@ elseif step == 'wrong' then
       redis.call('ZREM', account, redis.call('ZRANGE', account, 0, 0)[1])
     end
   end
-else -- what this client had got wrong was no attack, this try included
-  local names = redis.call('ZRANGE', client, 0, -1)
+else -- 'right': what this client had got wrong was no attack, this try included; 'withdrawn': this try was none
+  local names = step == 'right' and redis.call('ZRANGE', client, 0, -1) or {}
   names[#names + 1] = UNDER_WAY .. try
   for _, key in ipairs(KEYS) do
     redis.call('ZREM', key, unpack(names))

@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from math import ceil
 from secrets import token_hex
@@ -12,8 +13,10 @@ from typing import Any, NamedTuple
 from werkzeug.exceptions import TooManyRequests
 
 from .sessions import RedisStore
+from .turnstile import Busy
 
-_LEASE_MS = 10_000  # a hash takes a fraction of it
+_Place = Callable[[], AbstractContextManager[None]]
+_LEASE_MS = 10_000  # those who wait for their hash at one process take a fraction of it
 _PATIENCE_SECONDS = 3
 _POLL_SECONDS = 0.05
 
@@ -40,8 +43,11 @@ class LoginRefused(TooManyRequests):
 class NoThrottle:
     """Refuses nobody: for sessions in memory, where nothing is shared that could count."""
 
-    def check(self, account: str, address: str, browser: str | None, is_right: Callable[[], bool]) -> bool:
-        return is_right()
+    def check(
+        self, account: str, address: str, browser: str | None, is_right: Callable[[], bool], place: _Place = nullcontext
+    ) -> bool:
+        with place():
+            return is_right()
 
 
 class Throttle(NoThrottle):
@@ -55,34 +61,44 @@ class Throttle(NoThrottle):
         self._prefix = prefix
         self._settings = [limits.window * 1000, _LEASE_MS, limits.pause * 1000, *limits[1:4]]
 
-    def check(self, account: str, address: str, browser: str | None, is_right: Callable[[], bool]) -> bool:
+    def check(
+        self, account: str, address: str, browser: str | None, is_right: Callable[[], bool], place: _Place = nullcontext
+    ) -> bool:
         """What `is_right()` says, if it may be asked; it is counted before, and told after that is known in Redis.
 
-        browser: a name of the one that was logged in to this account before, None if it wasn't.
-        Raises LoginRefused, SessionStoreError.
+        browser: a name of the one that was logged in to this account before, None if it wasn't. place: what is held
+        meanwhile, and while waiting; who is refused needs none, and who finds none, by Busy, isn't counted.
+        Raises LoginRefused, SessionStoreError, Busy.
         """
         network = network_of(address)
-        stranger = [self._key("client", account, network), self._key("address", network), self._key("account", account)]
-        keys = [self._key("browser", account, browser)] if browser else stranger
+        ways = [[self._key("client", account, network), self._key("address", network), self._key("account", account)]]
+        if browser:
+            ways.insert(0, [self._key("browser", account, browser)])
         name = token_hex(8)
-        wait = self._begin(keys, name)
-        if wait and browser:
-            keys = stranger
-            wait = self._begin(keys, name)
-        if wait:
-            raise LoginRefused(wait)
-        found = is_right()
-        self._ask(keys, ["right" if found else "wrong", name, *self._settings])
-        return found
+        keys, wait = self._begin(ways, name)
+        try:
+            with place():
+                give_up = time.monotonic() + _PATIENCE_SECONDS
+                while wait < 0:
+                    if time.monotonic() > give_up:
+                        raise LoginRefused(1000)
+                    time.sleep(_POLL_SECONDS)
+                    keys, wait = self._begin(ways, name)
+                found = is_right()
+                self._ask(keys, ["right" if found else "wrong", name, *self._settings])
+                return found
+        except Busy:
+            if wait == 0:
+                self._ask(keys, ["withdrawn", name, *self._settings])
+            raise
 
-    def _begin(self, keys: list[str], name: str) -> int:
-        """0, or for how many milliseconds this is refused."""
-        give_up = time.monotonic() + _PATIENCE_SECONDS
-        while (wait := int(self._ask(keys, ["begin", name, *self._settings]))) < 0:
-            if time.monotonic() > give_up:
-                return 1000
-            time.sleep(_POLL_SECONDS)
-        return wait
+    def _begin(self, ways: list[list[str]], name: str) -> tuple[list[str], int]:
+        """The keys that this is counted by, and 0, or -1 if it must be asked again. Raises LoginRefused."""
+        for keys in ways:
+            wait = int(self._ask(keys, ["begin", name, *self._settings]))
+            if wait <= 0:
+                return keys, wait
+        raise LoginRefused(wait)
 
     def _key(self, kind: str, *parts: str) -> str:
         # of one length, whatever visitors send; the braces put all keys into one cluster slot, for the script

@@ -7,21 +7,27 @@ from threading import BoundedSemaphore, Lock
 from werkzeug.exceptions import ServiceUnavailable
 
 
+class Busy(ServiceUnavailable):
+    """503 with Retry-After: as many log in as may."""
+
+    def __init__(self) -> None:
+        super().__init__("Many people are logging in. Please try again in a moment.", retry_after=1)
+
+
 class Turnstile:
     """Lets one thread pass at a time, so that the memory for one hash is enough, and a few wait."""
 
     def __init__(self, threads: int):
         """threads: so many may be in it; the others are left to visitors who are logged in."""
         self._places = BoundedSemaphore(threads)
-        self._gate = Lock()
+        self.gate = Lock()  # who has a place computes a hash while holding it, and does nothing else
 
     @contextmanager
-    def passage(self) -> Iterator[None]:
-        """Raises ServiceUnavailable at once if all places are taken."""
+    def place(self) -> Iterator[None]:
+        """Raises Busy at once if all are taken."""
         if not self._places.acquire(blocking=False):
-            raise ServiceUnavailable("Many people are logging in. Please try again in a moment.", retry_after=1)
+            raise Busy
         try:
-            with self._gate:
-                yield
+            yield
         finally:
             self._places.release()

@@ -101,10 +101,14 @@ def confirm_password(password: str) -> bool:
 def _is_password(name: str, password: str) -> bool:
     if len(password.encode()) > PASSWORD_BYTES:
         abort(400, f"A password may have {PASSWORD_BYTES} bytes at most.")
-    extensions = current_app.extensions
-    with extensions["turnstile"].passage():
-        address, browser = request.remote_addr or "", known_browser(name)
-        found: bool = extensions["throttle"].check(name, address, browser, lambda: _users().knows(name, password))
+    throttle, turnstile = (current_app.extensions[each] for each in ("throttle", "turnstile"))
+
+    def is_right() -> bool:
+        with turnstile.gate:
+            return _users().knows(name, password)
+
+    address, browser = request.remote_addr or "", known_browser(name)
+    found: bool = throttle.check(name, address, browser, is_right, turnstile.place)
     return found
 
 
