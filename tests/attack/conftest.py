@@ -38,12 +38,19 @@ class Attacker:
 
     @contextmanager
     def holding(self, **options):
-        """Slow clients while the block runs. It gets a function that tells how many are connected."""
+        """Slow clients while the block runs. It gets a function that asks how many are connected now."""
         process = self._start("hold", None, options)
+        process.stdout.readline()  # all have come
+
+        def connected():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
         try:
-            yield lambda: json.loads(process.stdout.readline())
+            yield connected
         finally:
-            process.communicate("\n", timeout=60)
+            process.communicate(timeout=60)
 
     def _start(self, attack, sources, options):
         target = {"host": self.victim, "port": 443, "name": self.victim, "sources": sources or self.sources}

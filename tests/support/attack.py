@@ -55,14 +55,18 @@ def ask(target, requests):
         return list(pool.map(lambda text, source: answers(target, text, source), requests, cycle(target.sources)))
 
 
-def answers(target, request, source="", timeout=2.0):
-    """Send a text; return (status, header, body) of each answer, until the server closes or is silent for a while."""
+def answers(target, request, source="", timeout=10.0):
+    """Send a text; return (status, header, body) of each answer, until the server closes or is silent.
+
+    It may take `timeout` seconds to begin, and be silent for 2 from then on.
+    """
     received = b""
     with suppress(OSError), target.connect(source, timeout=timeout) as connection:
         with suppress(OSError):  # refused while it is still being sent: the answer is there nevertheless
             connection.sendall(request.encode("latin-1"))
         while data := connection.recv(65536):
             received += data
+            connection.settimeout(2)
     found = []
     while match := HEADER.search(received):
         header = match[2].decode("latin-1")
@@ -73,7 +77,7 @@ def answers(target, request, source="", timeout=2.0):
 
 
 def hold(target, count, kind):
-    """Be `count` slow clients, until stdin says more; tell how many were let in, and how many still are after each s.
+    """Be `count` slow clients; tell how many were let in, and for each line on stdin how many still are, until it ends.
 
     kind: "header" that never ends, "body" of which a byte a second comes, "read" that takes no byte of its answer.
     """
@@ -98,11 +102,15 @@ def hold(target, count, kind):
     sources = cycle(target.sources)
     with ThreadPoolExecutor(16) as pool:
         held = [each for each in pool.map(enter, [next(sources) for _ in range(count)]) if each]
+    print(json.dumps(len(held)), flush=True)
     while True:
         held = [connection for connection in held if _is_open(connection, drip)]
-        print(json.dumps(len(held)), flush=True)
+        # Who asks waits for the answer: select() doesn't see a line that Python has read ahead.
         if select.select([sys.stdin], [], [], 1)[0]:
-            return None
+            if not sys.stdin.readline():
+                return None
+            held = [connection for connection in held if _is_open(connection, drip)]
+            print(json.dumps(len(held)), flush=True)
 
 
 def _is_open(connection, drip):
