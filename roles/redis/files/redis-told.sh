@@ -1,7 +1,9 @@
+# shellcheck shell=bash disable=SC2154 # a task sets the names in lower case before it
 # What a running Redis is told, as the admin: what it reads by itself only at its start. No connection is closed for it.
 # Uses $admin, $accounts, $certificate, $key, $port, and $options of redis-cli. Passwords are never in a list of processes.
 
 ask() {
+    # shellcheck disable=SC2086 # options are words
     redis-cli -p "$port" $options --no-auth-warning --user "$admin" -e "$@"
 }
 
