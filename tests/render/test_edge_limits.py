@@ -103,6 +103,14 @@ def test_attempts_to_log_in_are_counted_however_the_path_is_spelt(tmp_path, impa
         assert bombard(lb, 1, "POST", "/counter") == [200]
 
 
+@pytest.mark.parametrize("request_line", ["POST /sessions", "DELETE /api/sessions"])
+def test_a_password_that_is_asked_for_again_is_an_attempt_to_log_in(tmp_path, impatient, request_line):
+    method, path = request_line.split()
+    with balancer(tmp_path, impatient, Node()) as lb:
+        assert [each == 429 for each in bombard(lb, 5, method, path)] == [False] * 3 + [True] * 2
+        assert bombard(lb, 1, "GET", path) == [200]
+
+
 def test_a_client_that_asks_too_much_is_told_when_to_try_again(tmp_path, impatient):
     with balancer(tmp_path, impatient, Node()) as lb:
         bombard(lb, 3, "POST", "/login")
