@@ -159,6 +159,19 @@ def test_an_option_that_resembles_none(good):
     assert "argument_specs.yml" in message
 
 
+@pytest.mark.parametrize("options", [{"app_login_threads": 8}, {"app_threads": "4"}])
+def test_logins_that_may_take_all_threads(good, options):
+    good.hostvars["app1"] |= options
+    message = only(good.errors())
+    assert message.startswith("app1: app_login_threads is ")
+    assert message.endswith("Set app_login_threads lower, or app_threads higher.")
+
+
+def test_a_thread_is_enough_for_the_others(good):
+    good.hostvars["app1"] |= {"app_login_threads": 1, "app_threads": 2}
+    assert good.errors() == []
+
+
 def test_variables_of_other_people_are_none_of_our_business(good):
     good.hostvars["app1"] |= {"application_name": "shop", "backup_hour": 3}
     assert good.errors() == []

@@ -128,6 +128,20 @@ def option_errors(groups, hostvars):
             yield f"`{name}` (seen for {host}) is not an option of any role. {hint}"
 
 
+def thread_errors(groups, hostvars):
+    """Logins may not keep all threads of a process busy."""
+    options = yaml.safe_load((ROLES / "app/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    for host in groups.get("app", []):
+        names = ("app_login_threads", "app_threads")
+        logins, threads = (str(hostvars[host].get(name, options[name]["default"])) for name in names)
+        # The types of all options are looked at later.
+        if logins.isdecimal() and threads.isdecimal() and int(logins) >= int(threads):
+            yield (
+                f"{host}: app_login_threads is {logins} and app_threads {threads}: while that many log in, nobody else is "
+                "served. Set app_login_threads lower, or app_threads higher."
+            )
+
+
 def secret_errors(secrets):
     """No secret has a default, and none may be guessed."""
     each = [(name, one) for name, value in secrets.items() for one in (value if isinstance(value, list) else [value])]
@@ -179,6 +193,7 @@ def inventory_errors(hostvars, groups, users, demo_user):
     errors = list(group_errors(groups))
     errors += address_errors(groups, hostvars)
     errors += option_errors(groups, hostvars)
+    errors += thread_errors(groups, hostvars)
     errors += user_errors(users, demo_user)
     for text in weak_hashes(users):
         Display().warning(text)
