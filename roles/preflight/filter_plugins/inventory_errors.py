@@ -137,8 +137,8 @@ def thread_errors(groups, hostvars):
         # The types of all options are looked at later.
         if logins.isdecimal() and threads.isdecimal() and int(logins) >= int(threads):
             yield (
-                f"{host}: app_login_threads is {logins} and app_threads {threads}: while that many log in, nobody else is "
-                "served. Set app_login_threads lower, or app_threads higher."
+                f"{host}: app_login_threads is {logins} and app_threads {threads}: while that many log in, nobody else "
+                "is served. Set app_login_threads lower, or app_threads higher."
             )
 
 
