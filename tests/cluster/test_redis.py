@@ -5,7 +5,7 @@ import time
 import pytest
 import yaml
 from support.acl import ANYBODY, FORBIDDEN, REFUSALS, allowed, replies
-from support.cluster import ROOT, changed, eventually
+from support.cluster import ROOT, eventually
 
 TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
 APP_COMMANDS = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_app_commands"]
@@ -84,28 +84,6 @@ def test_nobody_gets_in_without_tls_and_a_password(cluster):
     connect = "echo | openssl s_client -connect 127.0.0.1:6379 -cipher ALL:@SECLEVEL=0 2>&1"
     assert "Cipher is (NONE)" in cluster.run(cluster.redis, f"{connect} -tls1_1 ", check=False)
     assert "Cipher is (NONE)" not in cluster.run(cluster.redis, f"{connect} -tls1_2", check=False)
-
-
-def test_a_renewed_certificate_is_shown_by_the_same_process(cluster):
-    """By Redis and by nginx; neither is restarted, and a visitor's session is where it was."""
-    visitor = cluster.log_in(cluster.balancer)
-    ports = {cluster.redis: 6379, cluster.balancer: 443}
-
-    def shown():
-        ask = "echo | openssl s_client -connect {}:{} 2>/dev/null | openssl x509 -noout -serial"
-        return {host: cluster.run(host, ask.format(cluster.address[host], port)) for host, port in ports.items()}
-
-    def masters():
-        units = {cluster.redis: "redis-server", cluster.balancer: "nginx"}
-        return {host: cluster.run(host, f"systemctl show --value -p MainPID {unit}") for host, unit in units.items()}
-
-    before, of = shown(), masters()
-    output = cluster.converge("--tags", "certificates,redis,nginx", "-e", "certificates_renew=true")
-    assert eventually(lambda: not set(shown().values()) & set(before.values()))
-    assert masters() == of
-    assert {host for host, count in changed(output).items() if count} == set(ports)
-    assert visitor.get(cluster.balancer).status_code == 200
-    assert set(changed(cluster.converge("--tags", "certificates,redis,nginx")).values()) == {0}
 
 
 @pytest.fixture(params=["stopped", "silent"])
