@@ -51,7 +51,7 @@ def inventory(apps=2, network="192.0.2.{}", **variables):
 def write_inventory(folder, content):
     """Write an inventory, given as a dictionary or as text, into a directory of its own; return its path."""
     path = folder / "inventory" / "hosts.yml"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
     return path
 

@@ -123,6 +123,19 @@ def test_in_the_middle_both_values_are_good_whatever_is_deployed(tmp_path):
     assert env["APP_SECRET_KEY_FALLBACKS"] == "old-app_secret_key-that-is-long-enough"
 
 
+def test_what_a_cut_off_rotation_left_is_not_good_once_the_inventory_has_a_value_of_its_own(tmp_path):
+    own = {"redis_app_password": "q8Zr2LmW0vTn5XcBy7Kd", "app_secret_key": "q8Zr2LmW0vTn5XcBy7Kdq8Zr2LmW0vTn5XcBy7Kd"}
+    secrets = tmp_path / "inventory" / ".secrets"
+    secrets.mkdir(parents=True)
+    for name in own:
+        for path in (secrets / name, *module.beside(secrets / name)):
+            module.write(path, f"left-in-{path.name}-that-is-long-enough\n")
+    done = render(tmp_path, 1, **own)
+    (line,) = [each for each in done.text("users.acl").splitlines() if each.startswith("user app ")]
+    assert re.findall(r"#(\w+)", line) == [digest(own["redis_app_password"])]
+    assert "APP_SECRET_KEY_FALLBACKS" not in done.env("app1/secrets.env")
+
+
 def test_a_part_of_the_cluster_is_refused(tmp_path):
     hosts = write_inventory(tmp_path, inventory())
     done = ansible_playbook("-i", hosts, "playbooks/rotate_secrets.yml", "--limit", "lb1")
