@@ -38,24 +38,24 @@ PATIENT = f"from anynode import redis_client\nredis_client.TIMEOUT_SECONDS = {TI
 class Way:
     """How an operation goes over a hop.
 
-    step: does some operations, and returns how many. ends: the processes at both ends. cores: those of the caller.
+    step: does some operations, and returns how many. ends: gives the processes at both ends, which may still have been
+    starting when this was made. cores: those of the caller.
     """
 
     step: Callable[[], int]
-    ends: list[int]
+    ends: Callable[[], list[int]]
     cores: list[int]
     found: list[tuple[float, float]] = field(default_factory=list)
 
     def measure(self, seconds: float) -> None:
         """Adds the microseconds of an operation: that passed, and CPU time of both ends."""
         os.sched_setaffinity(0, self.cores)
-        operations, began, spent = 0, time.perf_counter(), self._spent()
+        ends = self.ends()
+        operations, began, spent = 0, time.perf_counter(), sum(map(cpu_seconds, ends))
         while (passed := time.perf_counter() - began) < seconds:
             operations += self.step()
-        self.found.append((passed * 1e6 / operations, (self._spent() - spent) * 1e6 / operations))
-
-    def _spent(self) -> float:
-        return sum(map(cpu_seconds, self.ends))
+        spent = sum(map(cpu_seconds, ends)) - spent
+        self.found.append((passed * 1e6 / operations, spent * 1e6 / operations))
 
 
 def start_redis(stack: ExitStack, folder: Path, authority: Authority) -> list[RedisServer]:
@@ -93,7 +93,7 @@ def _to_redis(server: RedisServer, ca_file: str | None) -> dict[str, Way]:
         "a new connection, with `AUTH`": connect,
     }
     ends = [os.getpid(), server.admin.info("server")["process_id"]]
-    return {name: Way(_once(step), ends, GUNICORN_CORES) for name, step in steps.items()}
+    return {name: Way(_once(step), lambda: ends, GUNICORN_CORES) for name, step in steps.items()}
 
 
 def _once(call: Callable[[], object]) -> Callable[[], int]:
@@ -118,17 +118,20 @@ def to_app(
 def _to_app(
     stack: ExitStack, folder: Path, cluster: Cluster, port: int, gunicorn: int, tls: Pair | None
 ) -> dict[str, Way]:
-    kept, kept_ends = _start_nginx(stack, folder / "kept", cluster, port, tls)
-    new, new_ends = _start_nginx(stack, folder / "new", cluster, port, tls, keeps=False)
+    kept, kept_process = _start_nginx(stack, folder / "kept", cluster, port, tls)
+    new, new_process = _start_nginx(stack, folder / "new", cluster, port, tls, keeps=False)
     account = {"body": json.dumps({"username": USER, "password": PASSWORD})}
     _, headers, *_ = kept.ask("POST", "/api/login", {"Content-Type": "application/json"}, **account)
     cookie = next((each for each in headers.get_all("Set-Cookie", []) if each.startswith("session=")), "none")
     visitors = {
-        "`GET /healthz`": (_Visitors(kept, "/healthz"), kept_ends),
-        "`GET /api/session`, logged in": (_Visitors(kept, "/api/session", cookie.partition(";")[0]), kept_ends),
-        "`GET /healthz`, each over a new connection": (_Visitors(new, "/healthz"), new_ends),
+        "`GET /healthz`": (_Visitors(kept, "/healthz"), kept_process),
+        "`GET /api/session`, logged in": (_Visitors(kept, "/api/session", cookie.partition(";")[0]), kept_process),
+        "`GET /healthz`, each over a new connection": (_Visitors(new, "/healthz"), new_process),
     }
-    return {name: Way(step, [*_family(gunicorn), *ends], OTHER_CORES) for name, (step, ends) in visitors.items()}
+    return {
+        name: Way(step, lambda nginx=nginx: _family(gunicorn) + _family(nginx), OTHER_CORES)
+        for name, (step, nginx) in visitors.items()
+    }
 
 
 class _Visitors:
@@ -178,8 +181,8 @@ def _start_gunicorn(
 
 def _start_nginx(
     stack: ExitStack, folder: Path, cluster: Cluster, port: int, tls: Pair | None, keeps: bool = True
-) -> tuple[Balancer, list[int]]:
-    """keeps: its connections to gunicorn. Returns its processes, too."""
+) -> tuple[Balancer, int]:
+    """keeps: its connections to gunicorn. Returns its process, too."""
     files = shutil.copytree(cluster.files, folder / "rendered")
     config = files / "nginx.conf"
     text = config.read_text()
@@ -190,7 +193,7 @@ def _start_nginx(
         text = _replace(text, "keepalive 32;", "")
     config.write_text(text)
     nginx = stack.enter_context(balancer(folder, replace(cluster, files=files), f"127.0.0.1:{port}"))
-    return nginx, _family(int((folder / "nginx.pid").read_text()))
+    return nginx, int((folder / "nginx.pid").read_text())
 
 
 def _replace(text: str, old: str, new: str) -> str:

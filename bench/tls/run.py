@@ -19,12 +19,13 @@ from support.certificates import Authority
 from bench.machine import CORES, OTHER_CORES, describe, spread
 from bench.tls.hops import TIMEOUT_SECONDS, Way, start_redis, to_app, to_redis
 
-# what the roles are told for this: one worker, no port for its metrics, and no limit that is in the way; a handshake
-# counts as connecting, and waits until gunicorn has started, or has a thread for it
+# What the roles are told for this: one worker, no port for its metrics, and no limit that is in the way. Visitors wait
+# for their turn; a handshake counts as connecting, and waits until gunicorn has started, or has a thread for it.
 VARIABLES = {
     "app_workers": 1,
     "app_metrics_port": 0,
     "nginx_connect_timeout": "30s",
+    "nginx_keepalive_timeout": "1h",
     "nginx_requests_per_second": 1_000_000,
     "nginx_requests_burst": 1_000_000,
 }
