@@ -59,6 +59,9 @@ audit: .venv/tests ## ask for known vulnerabilities of the locked packages; ARGS
 bench-sessions: .venv/tests test-tools ## what sessions cost, beside other session layers (3 minutes)
 	@scripts/bench-sessions
 
+bench-tls: .venv/tests test-tools ## what TLS costs between balancer, nodes and Redis (2 minutes)
+	@scripts/bench-tls
+
 engine: ## install and start the container engine if none answers
 	@scripts/engine
 
@@ -77,4 +80,4 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up venv check status password hash down test lint unit molecule drill audit bench-sessions engine test-tools lock
+.PHONY: help up venv check status password hash down test lint unit molecule drill audit bench-sessions bench-tls engine test-tools lock

@@ -4,21 +4,19 @@ A round loads each route under each layer once, in random order: whatever else t
 """
 
 import os
-import platform
 import random
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
-from statistics import median, quantiles
 
 from layers import LAYERS
 from services import METHODS, Services
 
+from bench.machine import describe, spread
+
 ROUNDS = int(os.environ.get("ROUNDS", "14"))
+PACKAGES = "gunicorn", "flask", "redis", "hiredis", "flask-session"
 NAMES = {
     "none": "none",
     "one_get": "none, but one `GET` by redis-py",
@@ -40,7 +38,7 @@ def main() -> None:
             cells = [(layer, route) for route in METHODS for layer in random.sample([*LAYERS], len(LAYERS))]
             rounds.append({cell: services.measure(*cell) for cell in cells})
         del rounds[0]  # warmed up
-    print(f"{machine()}. Load average: {load_before:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
+    print(f"{describe(*PACKAGES)}. Load average: {load_before:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
     print(f"Medians of {ROUNDS} rounds, and their interquartile ranges; a ratio is that of requests/s in one round.")
     for route in METHODS:
         print(f"\n{table(route, rounds)}")
@@ -61,24 +59,6 @@ def table(route: str, rounds: list[dict]) -> str:
         columns = [spread(speeds), *(spread(each, 2) for each in ratios), spread(cpu), spread(redis)]
         lines.append(f"| {NAMES[layer]} | {' | '.join(columns)} |")
     return "\n".join(lines)
-
-
-def spread(values: list[float], digits: int = 0) -> str:
-    low, _, high = quantiles(values, n=4) if len(values) > 1 else values * 3
-    return f"{median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def machine() -> str:
-    cpu = Path("/proc/cpuinfo").read_text()
-    model = next((line.partition(":")[2] for line in cpu.splitlines() if line.startswith("model name")), "unknown CPU")
-    kind = "virtual machine" if "hypervisor" in cpu else "machine"
-    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
-    nginx = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True).stderr
-    programs = [f"Python {platform.python_version()}", f"Redis {redis.split()[2].removeprefix('v=')}"]
-    programs += [nginx.split()[-1].replace("/", " ")]
-    programs += [f"{name} {version(name)}" for name in ("gunicorn", "flask", "redis", "hiredis", "flask-session")]
-    system = platform.freedesktop_os_release()["PRETTY_NAME"]
-    return f"{date.today()}, {kind}, {os.cpu_count()} cores ({model.strip()}), {system}, {', '.join(programs)}"
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from layers import LAYERS, USER
 
+from bench.machine import GUNICORN_CORES, OTHER_CORES, cpu_seconds, pinned
+
 HERE = Path(__file__).parent
 METHODS = {"/read": "GET", "/write": "POST"}
 THREADS, CONNECTIONS = 4, 8
-# gunicorn has the last core, all that feeds it the others: less spread than if the kernel moves them about
-CORES = sorted(os.sched_getaffinity(0))
-GUNICORN_CORES, OTHER_CORES = CORES[-1:], CORES[:-1] or CORES
 
 
 class Services:
@@ -65,7 +64,7 @@ class Services:
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d1s", "-s", HERE / "load.lua", url, "-H"]
         command += [f"Cookie: {self._cookies.get(layer, 'session=none')}", "--", METHODS[route]]
         before = self._spent(layer)
-        output = subprocess.run(_pinned(command, OTHER_CORES), capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(pinned(command, OTHER_CORES), capture_output=True, text=True, check=True).stdout
         after = self._spent(layer)
         requests, microseconds, failed = map(int, output.splitlines()[-1].split())
         _expect(f"{layer} {route}, failed requests", failed, 0)
@@ -74,8 +73,7 @@ class Services:
 
     def _spent(self, layer: str) -> list[float]:
         """CPU-seconds so far: gunicorn's worker, Redis."""
-        # the number of a process's CPU clock, as clock_getcpuclockid(3) makes it: all its threads, in nanoseconds
-        return [time.clock_gettime(~pid << 3 | 2) for pid in (self._workers[layer], self._redis)]
+        return [cpu_seconds(process) for process in (self._workers[layer], self._redis)]
 
     def _start_gunicorn(self, layer: str, environ: dict[str, str]) -> str:
         """Returns what nginx has to know of it."""
@@ -105,14 +103,10 @@ class Services:
 
     def _start(self, command: list, cores: list[int], environ: dict[str, str] | None = None) -> int:
         """Returns the id of the process."""
-        process = subprocess.Popen(_pinned(command, cores), env=os.environ | (environ or {}), stdout=sys.stderr)
+        process = subprocess.Popen(pinned(command, cores), env=os.environ | (environ or {}), stdout=sys.stderr)
         self._stack.callback(process.wait)
         self._stack.callback(process.terminate)
         return process.pid
-
-
-def _pinned(command: list, cores: list[int]) -> list[str]:
-    return ["taskset", "--cpu-list", ",".join(map(str, cores)), *map(str, command)]
 
 
 def _free_port() -> int:

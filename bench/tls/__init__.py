@@ -1,0 +1,1 @@
+"""What TLS costs on the hops inside a cluster, on this computer: `make bench-tls`."""
