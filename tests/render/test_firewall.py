@@ -10,6 +10,7 @@ import pytest
 from render.helpers import load_module, render, tool
 from support.firewall import ANYWHERE, documented, knock
 
+LIST = " ".join([*load_module("roles/firewall/library/firewall.py").LIST, "table", "inet", "anynode"])
 GROUPS = {"lb1": "nginx", "redis1": "redis", "app1": "app", "app2": "app", "stranger": None}
 RENDERED = {80: 18088, 443: 18443}  # what render() takes for these
 OTHERS = (9100, 9464, 5432)  # of no role; something listens there, too
@@ -204,6 +205,65 @@ def test_other_tables_stay(net, rendered):
     net.run("redis1", f"nft --file {rendered.files / 'redis1' / 'firewall.nft'}")
     assert net.run("redis1", "nft list table inet theirs") == theirs
     net.run("redis1", "nft delete table inet theirs")
+
+
+# Connects so often, holding all; prints how many were let in.
+CROWD = """
+import socket, struct, sys
+own, address, port, count = sys.argv[1:]
+held = []
+for _ in range(int(count)):
+    try:
+        held.append(socket.create_connection((address, int(port)), 2, (own, 0) if own else None))
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the other side never closes
+    except ConnectionError:
+        pass
+print(len(held), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_one_client_takes_no_more_connections_than_it_may(net, rendered):
+    """At all ports together; of IPv6 a client is a /64. Who was turned away comes in when others have gone."""
+    stranger, balancer = net.addresses["stranger"], net.addresses["lb1"]
+    neighbour = stranger[:-2] + "98"  # in the same /64
+    text = rendered.text("lb1/firewall.nft")
+    assert text.count("ct count over 500 ") == 2
+    net.run("lb1", "nft --file -", input=text.replace("over 500 ", "over 5 "))
+    loaded = net.run("lb1", LIST)
+    own = f"{neighbour}/64 dev eth0 nodad" if ":" in stranger else f"{neighbour}/24 dev eth0"
+    net.run("stranger", f"ip address add {own}")
+
+    def crowd(own, port, count, address=balancer):
+        words = ["ip", "netns", "exec", net.names["stranger"], sys.executable, "-c", CROWD, own, address]
+        words += [str(port), str(count)]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        net.processes.append(process)
+        return process, int(process.stdout.readline())
+
+    try:
+        first, entered = crowd(stranger, 18443, 3)
+        assert entered == 3
+        second, entered = crowd(stranger, 18088, 10)
+        assert entered == 2
+        _, entered = crowd(neighbour, 18443, 10)
+        assert entered == (0 if ":" in stranger else 5)
+        assert crowd("", 18443, 10, net.link_local("lb1"))[1] == 5  # yet another network
+        assert crowd(stranger, 22, 10)[1] == 10
+        # Who is connected is no part of the rules.
+        assert net.run("lb1", LIST) == loaded
+        assert stranger not in loaded
+        for process in (first, second):
+            process.communicate("go\n")
+        _, entered = crowd(stranger, 18443, 10)
+        assert entered == 5
+    finally:
+        net.run("lb1", "nft --file -", input=text)
+
+
+def test_behind_another_balancer_nobody_is_counted(tmp_path):
+    inventory = render(tmp_path, 2, nginx_trusted_proxies=["192.0.2.250"])
+    assert "ct count" not in inventory.text("lb1/firewall.nft")
 
 
 addresses = load_module("roles/firewall/filter_plugins/addresses.py")

@@ -26,6 +26,8 @@ to_confirm: {type: bool, description: whether rules were loaded that go away unl
 """
 
 TABLE = ["table", "inet", "anynode"]
+# Without counters, and without who is connected, which is in sets.
+LIST = ["nft", "--stateless", "--terse", "list"]
 FILE = Path("/etc/anynode/firewall.nft")
 UNIT = Path("/etc/systemd/system/anynode-firewall.service")
 PROPOSED = Path("/run/anynode-firewall.nft")
@@ -47,11 +49,11 @@ class Firewall:
 
     def loaded(self):
         """Return the table in nft's words, or nothing if it isn't loaded."""
-        return self.module.run_command(["nft", "--stateless", "list", *TABLE])[1]
+        return self.module.run_command([*LIST, *TABLE])[1]
 
     def meant(self, rules):
         """Return what the table would be in nft's words; tried where there is no traffic."""
-        script = f"nft --file - && nft --stateless list {' '.join(TABLE)}"
+        script = f"nft --file - && {' '.join(LIST + TABLE)}"
         rc, out, err = self.module.run_command(["unshare", "--net", "sh", "-c", script], data=rules)
         if rc:
             self.module.fail_json(msg=f"nft refuses the rules; those before are as they were. {err.strip()}")
