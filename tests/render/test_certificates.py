@@ -1,10 +1,13 @@
 """The inventory's CA, and the certificates that machines get of it, or of the user."""
 
+import os
 import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from shutil import copyfile as copy
+from time import time
 
 import pytest
 from cryptography import x509
@@ -106,14 +109,68 @@ def test_clients_are_satisfied(made, host, name, addresses):
 
 
 def test_another_one_is_due_when_less_than_a_third_is_left(tmp_path):
-    given = Authority(tmp_path).issue("192.0.2.20", begins=0, days=90)
+    authority = Authority(tmp_path)
+    given = authority.issue("192.0.2.20", begins=0, days=90)
     days = {left: datetime.now(UTC).timestamp() + (90 - left) * 86400 for left in (31, 29, -1)}
-    why = {left: pair.why_due(given.key, given.certificate, now) for left, now in days.items()}
+    about = given.key, given.certificate, ["192.0.2.20"], authority.file.read_text()
+    why = {left: pair.why_due(*about, now) for left, now in days.items()}
     assert why == {31: "", 29: "it ends in 29 days", -1: "it ends in 0 days"}
 
 
+def test_another_one_is_due_for_other_names_or_another_ca(tmp_path):
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    given = authority.issue("shop.example", "192.0.2.20", "2001:db8::1")
+    names = ["shop.example", "2001:db8:0::1", "192.0.2.20"]
+
+    def why(names, ca=authority):
+        return pair.why_due(given.key, given.certificate, names, ca.file.read_text(), time())
+
+    assert why(names) == ""
+    assert why(names[1:]) == why([*names, "localhost"]) == "it is for DNS:shop.example, IP:192.0.2.20, IP:2001:db8::1"
+    assert "verify" in why(names, other)
+    nameless = authority.issue(title="nameless")
+    assert pair.why_due(nameless.key, nameless.certificate, names, authority.file.read_text(), time())
+
+
+def test_a_run_that_is_killed_between_the_two_files_is_mended_by_the_next_one(tmp_path, monkeypatch):
+    """Each file is there whole, and with its mode, at any time."""
+    authority = Authority(tmp_path)
+    ca = authority.file.read_text()
+    path, (old, new) = tmp_path / "redis", (authority.issue("192.0.2.20", title=title) for title in ("old", "new"))
+    key, file, following = (path.with_suffix(kind) for kind in (".key", ".crt", ".key.next"))
+    copy(old.key, key)
+    copy(old.certificate, file)
+    copy(new.key, following)
+    key.chmod(0o640)
+    rename, renamed = os.rename, []
+
+    def cut_off(source, target):
+        renamed.append((Path(target).name, mode(Path(source))))
+        if target == file:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        pair.put(path, new.certificate.read_text())
+    assert renamed == [("redis.key", "0o640"), ("redis.crt", "0o644")]
+    monkeypatch.undo()
+    asked = pair.ask(path, ["192.0.2.20"], ca, renew=False, check_mode=False)
+    assert asked["why"] == "the key is of another certificate"
+    assert "REQUEST" in asked["csr"]
+
+
+def test_a_certificate_of_another_key_is_refused(tmp_path):
+    authority = Authority(tmp_path)
+    old, new = (authority.issue("192.0.2.20", title=title) for title in ("old", "new"))
+    copy(old.key, tmp_path / "redis.key.next")
+    with pytest.raises(pair.Refused, match="is not that of"):
+        pair.put(tmp_path / "redis", new.certificate.read_text())
+    assert not (tmp_path / "redis.key").exists()
+
+
 def test_only_what_is_due_is_renewed(made, tmp_path):
-    """One that has ended, with a new key; one for other names, with the old key. Then nothing, as before all that."""
+    """One that has ended, and one for other names; each with a new key. Then nothing, as before all that."""
     key = made.file("redis1", "redis.key")
     ended = Authority(tmp_path).issue("192.0.2.20", begins=-9, days=-1)
     copy(ended.key, key)
@@ -125,7 +182,7 @@ def test_only_what_is_due_is_renewed(made, tmp_path):
     assert made.changed == dict.fromkeys(HOSTS, 0) | {"lb1": 1, "redis1": 1}
     after = made.digests()
     changed_files = {path.name for path in before if before[path] != after.get(path)}
-    assert changed_files == {"nginx.crt", "redis.key", "redis.crt", "redis.key.next"}
+    assert changed_files == {"nginx.key", "nginx.crt", "redis.key", "redis.crt", "redis.key.next"}
     assert not key.with_suffix(".key.next").exists()
     assert mode(key) == "0o640"
     assert verify(made, "redis1", "redis", "192.0.2.20")
