@@ -10,7 +10,8 @@ import pytest
 from render.helpers import load_module, render, tool
 from support.firewall import ANYWHERE, documented, knock
 
-LIST = " ".join([*load_module("roles/firewall/library/firewall.py").LIST, "table", "inet", "anynode"])
+firewall = load_module("roles/firewall/library/firewall.py")
+LIST = " ".join(firewall.LIST + firewall.TABLE)
 GROUPS = {"lb1": "nginx", "redis1": "redis", "app1": "app", "app2": "app", "stranger": None}
 RENDERED = {80: 18088, 443: 18443}  # what render() takes for these
 OTHERS = (9100, 9464, 5432)  # of no role; something listens there, too
@@ -264,6 +265,42 @@ def test_one_client_takes_no_more_connections_than_it_may(net, rendered):
 def test_behind_another_balancer_nobody_is_counted(tmp_path):
     inventory = render(tmp_path, 2, nginx_trusted_proxies=["192.0.2.250"])
     assert "ct count" not in inventory.text("lb1/firewall.nft")
+
+
+class Machine:
+    """What firewall.py takes for Ansible's module, on a machine of the net: without systemd."""
+
+    check_mode = False
+
+    def __init__(self, net, host):
+        self.words = ["ip", "netns", "exec", net.names[host]]
+
+    def run_command(self, command, check_rc=False, data=None):
+        if command[0].startswith("systemd"):
+            return 0, "", ""
+        done = subprocess.run([*self.words, *command], check=check_rc, capture_output=True, text=True, input=data)
+        return done.returncode, done.stdout, done.stderr
+
+    def get_bin_path(self, name, required):
+        return name
+
+
+def test_rules_on_probation_leave_all_that_was_there_to_come_back(net, rendered, tmp_path, monkeypatch):
+    """The table that Redis once had to itself, too, which the rules delete."""
+    for name in ("PROPOSED", "BEFORE"):
+        monkeypatch.setattr(firewall, name, tmp_path / name)
+    old = "table inet anynode_redis { chain input { type filter hook input priority 0; tcp dport 6379 drop; }; }"
+    net.run("redis1", f"nft '{old}'")
+    ours = net.run("redis1", "nft list table inet anynode")
+    before = net.run("redis1", "nft list ruleset")
+    machine = firewall.Firewall(Machine(net, "redis1"))
+    rules = rendered.text("redis1/firewall.nft").replace("6379", "6380")
+    machine.load(rules, machine.loaded(), 45, on_probation=False)
+    assert "anynode_redis" not in net.run("redis1", "nft list ruleset")
+    net.run("redis1", f"nft --file {tmp_path}/BEFORE")
+    assert net.run("redis1", "nft list table inet anynode") == ours
+    assert sorted(net.run("redis1", "nft list ruleset").splitlines()) == sorted(before.splitlines())
+    net.run("redis1", "nft delete table inet anynode_redis")
 
 
 addresses = load_module("roles/firewall/filter_plugins/addresses.py")
