@@ -11,7 +11,7 @@ from time import time
 
 import pytest
 from cryptography import x509
-from render.helpers import ansible_playbook, inventory, load_module, tool, write_inventory
+from render.helpers import ROOT, ansible_playbook, inventory, load_module, tool, write_inventory
 from support.certificates import Authority
 from support.cluster import changed
 
@@ -263,6 +263,35 @@ def test_site_yml_refuses_them_before_it_touches_a_machine(theirs, tmp_path):
     assert done.returncode != 0
     assert "Nothing was touched." in done.stdout
     assert "CN=server ended on 20" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("shown", "arguments", "expected"),
+    [("first", [], "second"), ("elsewhere", [], "elsewhere"), ("elsewhere", ["anyway"], "second")],
+)
+def test_certbot_changes_what_nginx_shows_if_that_was_certbots(tmp_path, shown, arguments, expected):
+    """Its timer goes on when the certificate comes from elsewhere."""
+    machine, live, archive, programs = (tmp_path / name for name in ("tls", "live", "archive", "bin"))
+    for folder in (machine, live, archive, programs):
+        folder.mkdir()
+    for number, text in enumerate(("first", "second"), 1):
+        (archive / f"fullchain{number}.pem").write_text(text)
+    (archive / "privkey2.pem").write_text("key of second")
+    for kind in ("fullchain", "privkey"):
+        (live / f"{kind}.pem").symlink_to(archive / f"{kind}2.pem")
+    for program in ("nginx", "systemctl"):
+        (programs / program).symlink_to("/bin/true")
+    (machine / "nginx.crt").write_text(shown)
+    hook = (ROOT / "roles/certificates/templates/deploy-certificate.j2").read_text()
+    hook = hook.replace("{{ certificates_dir }}", str(machine)).replace("{{ ansible_managed | comment }}", "")
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "RENEWED_LINEAGE": str(live)}
+    subprocess.run(["/bin/sh", "-c", hook, "deploy-certificate", *arguments], env=environment, check=True)
+    assert (machine / "nginx.crt").read_text() == expected
+    if expected == "second":
+        assert (machine / "nginx.key").read_text() == "key of second"
+        assert (mode(machine / "nginx.key"), mode(machine / "nginx.crt")) == ("0o600", "0o644")
+    else:
+        assert {path.name for path in machine.iterdir()} == {"nginx.crt"}
 
 
 @pytest.mark.parametrize("name", ["192.0.2.10", "localhost", "*.shop.example"])
