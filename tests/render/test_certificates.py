@@ -10,6 +10,7 @@ from shutil import copyfile as copy
 from time import time
 
 import pytest
+import yaml
 from cryptography import x509
 from render.helpers import ROOT, ansible_playbook, inventory, load_module, tool, write_inventory
 from support.certificates import Authority
@@ -292,6 +293,13 @@ def test_certbot_changes_what_nginx_shows_if_that_was_certbots(tmp_path, shown, 
         assert (mode(machine / "nginx.key"), mode(machine / "nginx.crt")) == ("0o600", "0o644")
     else:
         assert {path.name for path in machine.iterdir()} == {"nginx.crt"}
+
+
+def test_a_run_of_one_part_makes_the_certificates_that_it_needs():
+    """It may be the first one since there are any."""
+    roles = [role for play in yaml.safe_load((ROOT / "site.yml").read_text()) for role in play.get("roles", [])]
+    (certificates,) = [role for role in roles if isinstance(role, dict) and role["role"] == "certificates"]
+    assert {"redis", "app", "nginx"} <= set(certificates["tags"])
 
 
 @pytest.mark.parametrize("name", ["192.0.2.10", "localhost", "*.shop.example"])
