@@ -3,7 +3,7 @@
 import json
 
 # Of a certificate of the inventory's own CA; the answer to each is in docs/security.md.
-ACCEPTED = {"cert_revocation"}  # there is nobody to ask whether it was revoked: it is replaced, and lives 90 days
+ACCEPTED = {"cert_revocation"}  # there is nobody to ask whether it was revoked: it is replaced, and lives a year
 INSTALL = "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends testssl.sh"
 # Protocols, ciphers, forward secrecy, preferences, certificate, headers, known attacks; not what each browser gets.
 PARTS = "-p -s -f -P -S -h -U"

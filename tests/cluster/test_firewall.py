@@ -8,7 +8,7 @@ import pytest
 from support.cluster import eventually
 from support.firewall import ANYWHERE, documented, knock
 
-TABLE = "nft --stateless list table inet anynode"
+TABLE = "nft --stateless --terse list table inet anynode"
 
 
 def admitted(cluster, host, knocker=None):

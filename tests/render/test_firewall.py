@@ -10,6 +10,8 @@ import pytest
 from render.helpers import load_module, render, tool
 from support.firewall import ANYWHERE, documented, knock
 
+firewall = load_module("roles/firewall/library/firewall.py")
+LIST = " ".join(firewall.LIST + firewall.TABLE)
 GROUPS = {"lb1": "nginx", "redis1": "redis", "app1": "app", "app2": "app", "stranger": None}
 RENDERED = {80: 18088, 443: 18443}  # what render() takes for these
 OTHERS = (9100, 9464, 5432)  # of no role; something listens there, too
@@ -204,6 +206,101 @@ def test_other_tables_stay(net, rendered):
     net.run("redis1", f"nft --file {rendered.files / 'redis1' / 'firewall.nft'}")
     assert net.run("redis1", "nft list table inet theirs") == theirs
     net.run("redis1", "nft delete table inet theirs")
+
+
+# Connects so often, holding all; prints how many were let in.
+CROWD = """
+import socket, struct, sys
+own, address, port, count = sys.argv[1:]
+held = []
+for _ in range(int(count)):
+    try:
+        held.append(socket.create_connection((address, int(port)), 2, (own, 0) if own else None))
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the other side never closes
+    except ConnectionError:
+        pass
+print(len(held), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_one_client_takes_no_more_connections_than_it_may(net, rendered):
+    """At all ports together; of IPv6 a client is a /64. Who was turned away comes in when others have gone."""
+    stranger, balancer = net.addresses["stranger"], net.addresses["lb1"]
+    neighbour = stranger[:-2] + "98"  # in the same /64
+    text = rendered.text("lb1/firewall.nft")
+    assert text.count("ct count over 500 ") == 2
+    net.run("lb1", "nft --file -", input=text.replace("over 500 ", "over 5 "))
+    loaded = net.run("lb1", LIST)
+    own = f"{neighbour}/64 dev eth0 nodad" if ":" in stranger else f"{neighbour}/24 dev eth0"
+    net.run("stranger", f"ip address add {own}")
+
+    def crowd(own, port, count, address=balancer):
+        words = ["ip", "netns", "exec", net.names["stranger"], sys.executable, "-c", CROWD, own, address]
+        words += [str(port), str(count)]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        net.processes.append(process)
+        return process, int(process.stdout.readline())
+
+    try:
+        first, entered = crowd(stranger, 18443, 3)
+        assert entered == 3
+        second, entered = crowd(stranger, 18088, 10)
+        assert entered == 2
+        _, entered = crowd(neighbour, 18443, 10)
+        assert entered == (0 if ":" in stranger else 5)
+        assert crowd("", 18443, 10, net.link_local("lb1"))[1] == 5  # yet another network
+        assert crowd(stranger, 22, 10)[1] == 10
+        # Who is connected is no part of the rules.
+        assert net.run("lb1", LIST) == loaded
+        assert stranger not in loaded
+        for process in (first, second):
+            process.communicate("go\n")
+        _, entered = crowd(stranger, 18443, 10)
+        assert entered == 5
+    finally:
+        net.run("lb1", "nft --file -", input=text)
+
+
+def test_behind_another_balancer_nobody_is_counted(tmp_path):
+    inventory = render(tmp_path, 2, nginx_trusted_proxies=["192.0.2.250"])
+    assert "ct count" not in inventory.text("lb1/firewall.nft")
+
+
+class Machine:
+    """What firewall.py takes for Ansible's module, on a machine of the net: without systemd."""
+
+    check_mode = False
+
+    def __init__(self, net, host):
+        self.words = ["ip", "netns", "exec", net.names[host]]
+
+    def run_command(self, command, check_rc=False, data=None):
+        if command[0].startswith("systemd"):
+            return 0, "", ""
+        done = subprocess.run([*self.words, *command], check=check_rc, capture_output=True, text=True, input=data)
+        return done.returncode, done.stdout, done.stderr
+
+    def get_bin_path(self, name, required):
+        return name
+
+
+def test_rules_on_probation_leave_all_that_was_there_to_come_back(net, rendered, tmp_path, monkeypatch):
+    """The table that Redis once had to itself, too, which the rules delete."""
+    for name in ("PROPOSED", "BEFORE"):
+        monkeypatch.setattr(firewall, name, tmp_path / name)
+    old = "table inet anynode_redis { chain input { type filter hook input priority 0; tcp dport 6379 drop; }; }"
+    net.run("redis1", f"nft '{old}'")
+    ours = net.run("redis1", "nft list table inet anynode")
+    before = net.run("redis1", "nft list ruleset")
+    machine = firewall.Firewall(Machine(net, "redis1"))
+    rules = rendered.text("redis1/firewall.nft").replace("6379", "6380")
+    machine.load(rules, machine.loaded(), 45, on_probation=False)
+    assert "anynode_redis" not in net.run("redis1", "nft list ruleset")
+    net.run("redis1", f"nft --file {tmp_path}/BEFORE")
+    assert net.run("redis1", "nft list table inet anynode") == ours
+    assert sorted(net.run("redis1", "nft list ruleset").splitlines()) == sorted(before.splitlines())
+    net.run("redis1", "nft delete table inet anynode_redis")
 
 
 addresses = load_module("roles/firewall/filter_plugins/addresses.py")

@@ -226,6 +226,63 @@ def test_all_errors_are_told_at_once(good):
     assert len(good.errors(users={"ada": "plain"})) == 3
 
 
+@pytest.mark.parametrize("names", [[], None, ""])
+def test_nobody_to_serve(good, names):
+    good.hostvars["lb1"]["nginx_server_names"] = names
+    message = only(good.errors())
+    assert message.startswith("nginx_server_names is empty: ")
+    assert "List the names" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["shop.example:8443", "https://shop.example", "shop.example/", "[2001:db8::1]", "a b", ""]
+)
+def test_a_name_that_is_more_than_a_name(good, name):
+    good.hostvars["lb1"]["nginx_server_names"] = ["shop.example", name]
+    message = only(good.errors())
+    assert message.startswith(f"nginx_server_names has {name!r}, which is neither")
+    assert "nginx_public_tls_port" in message
+
+
+def test_names_that_can_be_served(good):
+    good.hostvars["lb1"]["nginx_server_names"] = [
+        "shop.example",
+        "*.Shop.example",
+        "localhost",
+        "192.0.2.1",
+        "2001:db8::1",
+    ]
+    assert good.errors() == []
+
+
+@pytest.mark.parametrize(
+    "option", ["nginx_requests_per_second", "nginx_logins_per_minute", "nginx_connections_per_client"]
+)
+def test_a_limit_that_lets_nobody_in(good, option):
+    for value in (0, "0", -5):
+        good.hostvars["lb1"][option] = value
+        message = only(good.errors())
+        assert message.startswith(f"{option} is {value}: ")
+        assert "It needs 1" in message
+    good.hostvars["lb1"][option] = "1"
+    assert good.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"), [("10.0.0.5/24", "10.0.0.0/24 or 10.0.0.5."), ("bastion", "192.0.2.7 or 192.0.2.0/24.")]
+)
+def test_a_source_that_the_firewall_can_not_take(good, source, remedy):
+    for host in good.hostvars.values():
+        host["firewall_ssh_sources"] = ["192.0.2.0/24", source]
+    message = only(good.errors())
+    assert message.startswith(
+        f"firewall_ssh_sources: {source!r}" if "/" not in source else f"firewall_ssh_sources: {source}"
+    )
+    assert message.endswith(remedy)
+    good.hostvars["app1"]["firewall_extra_ports"] = [{"port": 9464, "sources": [source]}]
+    assert any(each.startswith("firewall_extra_ports: ") for each in good.errors())
+
+
 SECRET = "q8Zr2LmW0vTn5XcBy7Kd"
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 """Makes the key of a certificate on the machine that uses it, which the key never leaves, and puts both in place."""
 
+import ipaddress
 import os
 import ssl
 import subprocess
@@ -14,13 +15,15 @@ DOCUMENTATION = r"""
 module: certificate_pair
 short_description: a key that stays on its machine, a request for its certificate, and the certificate beside it
 description:
-  - The pair is C(PATH.key) and C(PATH.crt). With C(names), says what to sign, C(csr), and returns C(certificate), what
-    is there now, empty if another one is due. That one gets a new key, C(PATH.key.next), which nothing uses yet.
-  - With C(certificate), puts that in place, together with its key. Neither is ever there half.
+  - The pair is C(PATH.key) and C(PATH.crt). With C(names), says what to sign, C(csr), or nothing unless another
+    certificate is due. That one gets a new key, C(PATH.key.next), which nothing uses yet.
+  - With C(certificate), puts that in place, together with its key. Neither is ever there half. Who is killed between
+    the two leaves a key of another certificate, and so another one due.
   - Mode and owner of a key stay as they are; a first one is for root alone.
 options:
   path: {type: path, required: true, description: path of both files, without .key and .crt}
   names: {type: list, elements: str, description: DNS names and IP addresses that the certificate is for}
+  ca: {type: str, description: "with C(names): the CA's certificate, PEM; one that it hasn't signed is due"}
   renew: {type: bool, default: false, description: whether one is due in any case}
   certificate: {type: str, description: "the signed certificate, PEM"}
 """
@@ -51,12 +54,37 @@ def fits(key, certificate):
     return openssl("pkey", "-in", key, "-pubout") == openssl("x509", "-noout", "-pubkey", text=certificate)
 
 
-def why_due(key, file, now):
+def subject(name):
+    """Return a DNS name or an IP address as OpenSSL takes it, in one spelling."""
+    try:
+        return f"IP:{ipaddress.ip_address(name)}"
+    except ValueError:
+        return f"DNS:{name}"
+
+
+def subjects(certificate):
+    """Return what a certificate is for, each as of `subject`."""
+    shown = openssl("x509", "-noout", "-ext", "subjectAltName", text=certificate).strip().splitlines() or [""]
+    return {subject(each.strip().partition(":")[2]) for each in shown[-1].split(",")}
+
+
+def signed(certificate, ca):
+    """Raise Refused unless this CA has signed a certificate."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(ca)
+        file.flush()
+        openssl("verify", "-no_check_time", "-no-CApath", "-no-CAstore", "-CAfile", file.name, text=certificate)
+
+
+def why_due(key, file, names, ca, now):
     """Return why another certificate is due, empty if none is."""
     try:
         certificate = file.read_text()
         if not fits(key, certificate):
             return "the key is of another certificate"
+        if (has := subjects(certificate)) != {subject(name) for name in names}:
+            return f"it is for {', '.join(sorted(has))}"
+        signed(certificate, ca)
         begin, end = dates(certificate)
     except (OSError, Refused) as error:
         return str(error)
@@ -65,59 +93,53 @@ def why_due(key, file, now):
 
 def request(key, names):
     """Return a request for a certificate of this key."""
-    kinds = [("IP:" if ":" in name or name.replace(".", "").isdigit() else "DNS:") + name for name in names]
-    subject = next((name for name in names if len(name) <= 64), "anynode")  # a common name may have no more
+    title = next((name for name in names if len(name) <= 64), "anynode")  # a common name may have no more
     extensions = [
-        "subjectAltName=" + ",".join(kinds),
+        "subjectAltName=" + ",".join(map(subject, names)),
         "keyUsage=critical,digitalSignature",
         "extendedKeyUsage=serverAuth",
     ]
     options = [part for each in extensions for part in ("-addext", each)]
-    return openssl("req", "-new", "-key", key, "-subj", f"/CN={subject}", *options)
+    return openssl("req", "-new", "-key", key, "-subj", f"/CN={title}", *options)
 
 
-def place(path, text, like=None):
-    """Write a file in one rename. like: one whose mode and owner it gets, if there is such; else it is for root."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as partial:  # mode 0600
+def lay(beside, text, mode=0o600):
+    """Write a file that one rename puts into its place; return its path."""
+    with tempfile.NamedTemporaryFile("w", dir=beside.parent, delete=False) as partial:
         partial.write(text)
-    if like and like.exists():
-        of = like.stat()
-        os.chown(partial.name, of.st_uid, of.st_gid)
-        os.chmod(partial.name, of.st_mode & 0o777)
-    os.rename(partial.name, path)
+        os.fchmod(partial.fileno(), mode)
+    return partial.name
 
 
-def ask(path, names, renew, check_mode):
-    """Return what to sign and, unless another one is due, the certificate that is there."""
+def ask(path, names, ca, renew, check_mode):
+    """Return what to sign, and why; nothing to sign unless another certificate is due."""
     key, following, file = (Path(f"{path}.{kind}") for kind in ("key", "key.next", "crt"))
-    if not (why := "it was asked for" if renew else why_due(key, file, time.time())):
-        following.unlink(missing_ok=True)
-        return {"csr": request(key, names), "certificate": file.read_text(), "why": ""}
+    if not (why := "it was asked for" if renew else why_due(key, file, names, ca, time.time())):
+        if not check_mode:
+            following.unlink(missing_ok=True)
+        return {"csr": "", "why": ""}
     made = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
     if not check_mode:
-        place(following, made)
-        return {"csr": request(following, names), "certificate": "", "why": why}
+        os.rename(lay(following, made), following)
+        return {"csr": request(following, names), "why": why}
     with tempfile.NamedTemporaryFile("w") as trial:
         trial.write(made)
         trial.flush()
-        return {"csr": request(trial.name, names), "certificate": "", "why": why}
+        return {"csr": request(trial.name, names), "why": why}
 
 
-def put(path, certificate, check_mode):
-    """Put a certificate in place, and its key; return whether that changed anything."""
+def put(path, certificate):
+    """Put a certificate in place, and its key, as near to at once as two files can be."""
     key, following, file = (Path(f"{path}.{kind}") for kind in ("key", "key.next", "crt"))
-    if file.exists() and file.read_text() == certificate and key.exists() and fits(key, certificate):
-        return False
-    if check_mode:
-        return True
-    if following.exists() and fits(following, certificate):
-        place(key, following.read_text(), like=key)
-        following.unlink()
-    if not fits(key, certificate):
-        raise Refused(f"the certificate is not that of {key}")
-    place(file, certificate)
-    os.chmod(file, 0o644)
-    return True
+    if not fits(following, certificate):
+        raise Refused(f"the certificate is not that of {following}")
+    if key.exists():  # whoever could read it can read the next one
+        of = key.stat()
+        os.chown(following, of.st_uid, of.st_gid)
+        os.chmod(following, of.st_mode & 0o777)
+    made = lay(file, certificate, 0o644)
+    os.rename(following, key)
+    os.rename(made, file)
 
 
 def main():
@@ -126,18 +148,23 @@ def main():
         argument_spec={
             "path": {"type": "path", "required": True},
             "names": {"type": "list", "elements": "str"},
+            "ca": {"type": "str"},
             "renew": {"type": "bool", "default": False},
             "certificate": {"type": "str"},
         },
         mutually_exclusive=[("names", "certificate")],
         required_one_of=[("names", "certificate")],
+        required_by={"names": "ca"},
         supports_check_mode=True,
     )
     args = module.params
     try:
-        if args["certificate"]:
-            module.exit_json(changed=put(args["path"], args["certificate"], module.check_mode))
-        module.exit_json(changed=False, **ask(args["path"], args["names"], args["renew"], module.check_mode))
+        if not args["certificate"]:
+            asked = ask(args["path"], args["names"], args["ca"], args["renew"], module.check_mode)
+            module.exit_json(changed=False, **asked)
+        if not module.check_mode:
+            put(args["path"], args["certificate"])
+        module.exit_json(changed=True)
     except (Refused, OSError) as error:
         module.fail_json(msg=f"{args['path']}: {error}")
 

@@ -26,6 +26,10 @@ to_confirm: {type: bool, description: whether rules were loaded that go away unl
 """
 
 TABLE = ["table", "inet", "anynode"]
+# What the rules replace, too: Redis had a table to itself once.
+OLD = ["table", "inet", "anynode_redis"]
+# Without counters, and without who is connected, which is in sets.
+LIST = ["nft", "--stateless", "--terse", "list"]
 FILE = Path("/etc/anynode/firewall.nft")
 UNIT = Path("/etc/systemd/system/anynode-firewall.service")
 PROPOSED = Path("/run/anynode-firewall.nft")
@@ -45,13 +49,13 @@ class Firewall:
         """Run a command, which must succeed; return what it printed."""
         return self.module.run_command(list(command), check_rc=True, **options)[1]
 
-    def loaded(self):
-        """Return the table in nft's words, or nothing if it isn't loaded."""
-        return self.module.run_command(["nft", "--stateless", "list", *TABLE])[1]
+    def loaded(self, table=TABLE):
+        """Return a table in nft's words, or nothing if it isn't loaded."""
+        return self.module.run_command([*LIST, *table])[1]
 
     def meant(self, rules):
         """Return what the table would be in nft's words; tried where there is no traffic."""
-        script = f"nft --file - && nft --stateless list {' '.join(TABLE)}"
+        script = f"nft --file - && {' '.join(LIST + TABLE)}"
         rc, out, err = self.module.run_command(["unshare", "--net", "sh", "-c", script], data=rules)
         if rc:
             self.module.fail_json(msg=f"nft refuses the rules; those before are as they were. {err.strip()}")
@@ -88,7 +92,8 @@ class Firewall:
         if on_probation:  # what comes back is what was there before those
             self.run("systemctl", "restart", f"{UNDO}.timer")
         else:
-            BEFORE.write_text(f"{' '.join(TABLE)}\ndelete {' '.join(TABLE)}\n{loaded}")
+            tables = {" ".join(table): self.loaded(table) for table in (TABLE, OLD)}
+            BEFORE.write_text("".join(f"{name}\ndelete {name}\n{text}\n" for name, text in tables.items()))
             timer = [f"--unit={UNDO}", f"--on-active={seconds}", "--timer-property=AccuracySec=1s"]
             self.run(
                 "systemd-run",

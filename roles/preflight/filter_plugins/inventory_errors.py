@@ -142,6 +142,51 @@ def thread_errors(groups, hostvars):
             )
 
 
+def value_errors(groups, hostvars):
+    """Values that a type alone doesn't rule out, and that nginx or nft would stumble over later."""
+    for host in groups.get("all", []):
+        variables = hostvars[host]
+        if "nginx_server_names" in variables:
+            yield from name_errors(variables["nginx_server_names"])
+        for option in ("nginx_requests_per_second", "nginx_logins_per_minute", "nginx_connections_per_client"):
+            text = str(variables.get(option, 1))
+            if re.fullmatch(r"[+-]?\d+", text) and int(text) < 1:
+                yield f"{option} is {text}: nobody would be let in. It needs 1 at least; a very high one is no limit."
+        for option in ("firewall_ssh_sources", "firewall_extra_ports"):
+            given = variables.get(option) or []
+            for each in given if isinstance(given, list) else []:
+                sources = each.get("sources", []) if isinstance(each, dict) else [each]
+                yield from source_errors(option, sources)
+
+
+def name_errors(names):
+    """A name is what a visitor's Host says before the port."""
+    if not names:
+        yield (
+            "nginx_server_names is empty: nobody would be served. List the names and addresses that visitors use, or"
+            " remove its definition, and the balancer's addresses are it."
+        )
+    for name in names if isinstance(names, list) else []:
+        if not is_address(name) and not re.fullmatch(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", str(name)):
+            yield (
+                f"nginx_server_names has {name!r}, which is neither a DNS name nor an IP address. Leave scheme, port,"
+                " path and brackets out; the port that visitors type is nginx_public_tls_port."
+            )
+
+
+def source_errors(option, sources):
+    """A source is an address, or a network by its first address."""
+    for source in sources if isinstance(sources, list) else []:
+        try:
+            ipaddress.ip_network(str(source))
+        except ValueError as error:
+            try:
+                meant = f"{ipaddress.ip_interface(str(source)).network} or {ipaddress.ip_interface(str(source)).ip}"
+            except ValueError:
+                meant = "192.0.2.7 or 192.0.2.0/24"
+            yield f"{option}: {error}. Write an address or a network, such as {meant}."
+
+
 def secret_errors(secrets):
     """No secret has a default, and none may be guessed."""
     each = [(name, one) for name, value in secrets.items() for one in (value if isinstance(value, list) else [value])]
@@ -194,6 +239,7 @@ def inventory_errors(hostvars, groups, users, demo_user):
     errors += address_errors(groups, hostvars)
     errors += option_errors(groups, hostvars)
     errors += thread_errors(groups, hostvars)
+    errors += value_errors(groups, hostvars)
     errors += user_errors(users, demo_user)
     for text in weak_hashes(users):
         Display().warning(text)
