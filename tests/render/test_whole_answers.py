@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from render.helpers import render
-from render.test_scrape import Node
+from render.nodes import Node
 from support.cluster import eventually
 
 APP = '''
