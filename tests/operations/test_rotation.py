@@ -51,31 +51,32 @@ def left(cluster, values):
     return {host: files for host, files in found.items() if files}, here
 
 
-def test_all_secrets_are_replaced_and_nobody_notices_though_the_run_is_killed(cluster, unnoticed):
+def in_the_middle(cluster):
+    """Whether the first node has the new secrets and the second one is about to get them."""
+    first, second = cluster.apps[:2]
+    return out(cluster) == [second] and runs(cluster)[first].endswith("_taken")
+
+
+def test_all_secrets_are_replaced_and_nobody_notices_though_the_run_is_killed(cluster, unnoticed, tmp_path):
     """In three rolls. Killed in the second one, old and new are good; the next run goes on and makes no third value.
 
     The old ones are worth nothing then, and nowhere to be found.
     """
-    first, second = cluster.apps[:2]
     before, certificates = secrets(cluster), shown(cluster)
-    visitor = cluster.log_in(first)
+    visitor = cluster.log_in(cluster.apps[0])
     assert accepted(cluster, before) == ["app", "admin"]
     with unnoticed("the secrets are replaced, by a run that is killed and by the next one"):
-        run = subprocess.Popen(
-            ["ansible-playbook", "-i", cluster.inventory, PLAYBOOK],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        log = tmp_path / "log"
+        with log.open("w") as output:
+            command = ["ansible-playbook", "-i", cluster.inventory, PLAYBOOK]
+            run = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
         try:
-            in_the_middle = eventually(
-                lambda: out(cluster) == [second] and runs(cluster)[first].endswith("_taken"), seconds=600
-            )
+            ended = eventually(lambda: run.poll() is not None or in_the_middle(cluster), seconds=600)
+            assert ended and run.poll() is None, log.read_text()
         finally:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
-        assert in_the_middle
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
+                run.wait()
         after = secrets(cluster)
         assert set(before.values()).isdisjoint(after.values())
         assert accepted(cluster, before) == accepted(cluster, after) == ["app", "admin"]
