@@ -50,7 +50,7 @@ unit: .venv/tests test-tools ## the tests that need no machine
 molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
 	molecule test --no-command-borders -s $(SCENARIO)
 
-drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (40 minutes)
+drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (45 minutes)
 	@scripts/drill
 
 bench-sessions: .venv/tests test-tools ## what sessions cost, beside other session layers (3 minutes)
