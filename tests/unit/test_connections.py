@@ -1,8 +1,11 @@
 """Commands over connections that are kept at hand: each gets its own answer, whatever happened before."""
 
+import ctypes
+import errno
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
@@ -129,3 +132,24 @@ def test_a_new_master_that_sentinel_names_is_found(own_redis, redis):
     pool.disconnect()
     at_hand.execute("SET", "a", 1, "EX", 60)
     assert redis.admin.get("a") == "1"
+
+
+@pytest.mark.parametrize("broken_at", ["send_command", "read_response", "can_read", "connect"])
+def test_a_broken_connection_leaves_no_error_of_openssl_behind(at_hand, pool, monkeypatch, broken_at):
+    """Python since 3.13 would take it for that of the thread's next read that has to wait, and of all after it."""
+    openssl = ctypes.CDLL("libcrypto.so.3")
+    openssl.ERR_peek_error.restype = ctypes.c_ulong
+
+    def breaks(*args, **options):
+        openssl.ERR_new()
+        openssl.ERR_set_error(2, errno.EPIPE, None)  # 2: an error of the system
+        assert openssl.ERR_peek_error()
+        raise BrokenConnection
+
+    monkeypatch.setattr(connections, "_FRESH_SECONDS", 0)
+    if broken_at != "connect":
+        number(at_hand)
+    with monkeypatch.context() as patched, suppress(BrokenConnection):
+        patched.setattr(Connection, broken_at, breaks)
+        at_hand.execute("ECHO", "lost")
+    assert openssl.ERR_peek_error() == 0
