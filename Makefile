@@ -45,7 +45,7 @@ lint: .venv/tests test-tools ## yamllint, ansible-lint, ruff, mypy, shellcheck, 
 	@scripts/lint
 
 unit: .venv/tests test-tools ## the tests that need no machine
-	pytest $(ARGS)
+	pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
 	molecule test --no-command-borders -s $(SCENARIO)

@@ -97,12 +97,15 @@ def _tell_redis(told):
 
 
 def _tell_certificate(told):
-    """Until when it is valid, and for how many days more."""
-    if not (said := re.match("notAfter=(.*)", told.get("stdout", ""))):
+    """Until when it is valid, and the CA's, and for how many days more; without days if that can't be told."""
+    if told.get("skipped", not told):
         return {}
-    end = datetime.fromtimestamp(cert_time_to_seconds(said[1]), UTC)
-    left = (end - datetime.now(UTC)).total_seconds() / 86400
-    return {"certificate_until": end.isoformat(timespec="seconds"), "certificate_days": round(left, 1)}
+    found = {"certificate_until": None, "certificate_days": None}
+    for kind, said in zip(("certificate", "ca"), re.findall("notAfter=(.*)", told.get("stdout", "")), strict=False):
+        end = datetime.fromtimestamp(cert_time_to_seconds(said), UTC)
+        left = (end - datetime.now(UTC)).total_seconds() / 86400
+        found |= {f"{kind}_until": end.isoformat(timespec="seconds"), f"{kind}_days": round(left, 1)}
+    return found
 
 
 def _tell_app(told):
@@ -145,9 +148,12 @@ def _problems(node, lock):
 
 def _warnings(node, warn_days):
     """What is going to be a problem."""
-    if (days := node.get("certificate_days", warn_days)) < warn_days:
-        left = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
-        yield f"its certificate {left}; site.yml renews one of the inventory's CA"
+    if node.get("certificate_days", warn_days) is None:
+        yield "nobody can tell until when its certificate is valid; site.yml makes one if there is none"
+    elif (days := node.get("certificate_days", warn_days)) < warn_days:
+        yield f"its certificate {_left(days)}; site.yml renews one of the inventory's CA, and loads what is there"
+    if (days := node.get("ca_days", warn_days)) < warn_days:
+        yield f"the inventory's CA {_left(days)}; docs/tls.md says how to replace it"
     for disk in node.get("disks", []):
         if disk["free"] < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * disk["size"]):
             yield f"{_size(disk['free'])} of {_size(disk['size'])} are free on {disk['path']}"
@@ -155,6 +161,10 @@ def _warnings(node, warn_days):
         yield f"{_size(node['used_memory'])} of {_size(node['maxmemory'])} memory are used; a full Redis refuses logins"
     if node.get("aof_enabled") is False:
         yield "sessions are not written to disk (appendonly no)"
+
+
+def _left(days):
+    return f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
 
 
 def status_table(report):
@@ -225,7 +235,7 @@ def _certificate_lines(nodes):
     return [
         f"The certificate of {node['name']} is valid until {_time(node['certificate_until'])}"
         for node in nodes
-        if "certificate_until" in node
+        if node.get("certificate_until")
     ]
 
 

@@ -70,6 +70,8 @@ def test_no_request_breaks_a_node_or_a_session(cluster, attacker):
 
     assert sum(result["statuses"].values()) == 10_000
     assert sum(result["of_nodes"].values()) > 3000, result  # or nothing was tried but the balancer
+    assert result["of_nodes"].get("200", 0) > 1000, result  # nor anything but the pages of who isn't logged in
+    assert fuzzer.get(cluster.balancer).status_code == 200
     assert result["odd"] == []
     assert workers(cluster) == processes
     for host, start in since.items():

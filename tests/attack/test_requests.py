@@ -3,6 +3,7 @@
 import secrets
 
 import pytest
+from support.cluster import eventually
 
 SECRET = "root:", "APP_SECRET_KEY", "import "  # of /etc/passwd, of a node's settings, of its source
 LIMIT = 10  # app_login_failures, of one address at one account; at one account from anywhere it is twice as much
@@ -102,7 +103,10 @@ def test_no_request_hides_in_another(cluster, send):
     answers = send({name: API + text for name, text in SMUGGLING.items()})
     assert {name: told(each) for name, each in answers.items() if told(each) not in ("400", "501")} == {}
     for host, start in since.items():
-        assert "smuggled" not in cluster.run(host, f"journalctl --no-pager -o cat -u anynode.service --since '{start}'")
+        cluster.visitor().get(host, "/after-all-of-them")
+        journal = f"journalctl --no-pager -o cat -u anynode.service --since '{start}'"
+        assert eventually(lambda host=host, journal=journal: "/after-all-of-them" in cluster.run(host, journal))
+        assert "smuggled" not in cluster.run(host, journal)
 
 
 def test_a_forged_address_moves_no_limit(cluster, attacker):

@@ -37,6 +37,8 @@ def test_a_cluster_that_is_well(cluster):
     assert (status, report["problems"]) == (0, [])
     assert nodes[cluster.redis]["sessions"] >= 1
     assert nodes[cluster.redis]["aof_enabled"]
+    for host in (cluster.balancer, cluster.redis):
+        assert 200 < nodes[host]["certificate_days"] <= 366 < nodes[host]["ca_days"]
     for host in cluster.apps:
         node = nodes[host]
         assert (node["state"], node["pending"]) == ("ready", [])

@@ -30,9 +30,9 @@ def release(tmp_path):
     return make
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(scope="module")
 def repaired(cluster):
-    """Whatever a file of tests left, site.yml mends: all nodes are in, with the release of the project's app/."""
+    """Whatever a file of tests leaves, site.yml mends: all nodes are in, with the release of the project's app/."""
     yield
     done = cluster.playbook("site.yml", "-e", "app_watch_seconds=0")
     assert done.returncode == 0, done.stdout

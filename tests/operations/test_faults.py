@@ -14,6 +14,8 @@ from support.visitors import assert_kept, assert_served_within
 
 from bench.load.report import summary
 
+pytestmark = pytest.mark.usefixtures("repaired")
+
 
 def engine(*command):
     """Let the container engine do something to machines."""

@@ -220,6 +220,23 @@ def test_a_user_with_the_name_of_the_checks_account(good):
     assert message.startswith("app_users has probe, which is the name of the demo account.")
 
 
+def test_users_that_only_some_hosts_have_are_looked_at_too(good):
+    good.hostvars["app2"]["app_users"] = {"bob": "in clear"}
+    assert only(good.errors()).startswith("app_users: bob has something that is not a hash.")
+
+
+def test_a_secret_that_only_some_hosts_have(good):
+    errors = module.FilterModule().filters()["secret_errors"]
+    secrets_here = {"redis_app_password": SECRET, "app_secret_key": SECRET * 2}
+    assert errors(secrets_here, good.hostvars, good.groups) == []
+    good.hostvars["app1"]["redis_app_password"] = SECRET
+    assert errors(secrets_here, good.hostvars, good.groups) == []
+    good.hostvars["app2"]["redis_app_password"] = "short"
+    message = only(errors(secrets_here, good.hostvars, good.groups))
+    assert message.startswith("The secret `redis_app_password` that is defined for app2 is not what other hosts have.")
+    assert "short" not in message
+
+
 def test_all_errors_are_told_at_once(good):
     good.groups["app"] = []
     good.hostvars["lb1"]["nginx_prot"] = 80
@@ -255,17 +272,15 @@ def test_names_that_can_be_served(good):
     assert good.errors() == []
 
 
-@pytest.mark.parametrize(
-    "option", ["nginx_requests_per_second", "nginx_logins_per_minute", "nginx_connections_per_client"]
-)
-def test_a_limit_that_lets_nobody_in(good, option):
-    for value in (0, "0", -5):
+@pytest.mark.parametrize("option", module.LIMITS)
+def test_a_limit_that_lets_nobody_in_or_that_nginx_does_not_take(good, option):
+    most = module.LIMITS[option]
+    for value in (0, "0", -5, most + 1):
         good.hostvars["lb1"][option] = value
-        message = only(good.errors())
-        assert message.startswith(f"{option} is {value}: ")
-        assert "It needs 1" in message
-    good.hostvars["lb1"][option] = "1"
-    assert good.errors() == []
+        assert only(good.errors()).startswith(f"{option} is {value}. It needs 1 at least, and takes {most} at most")
+    for value in ("1", most):
+        good.hostvars["lb1"][option] = value
+        assert good.errors() == []
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,13 @@ DEBIANS = "# Port 22\nInclude /etc/ssh/sshd_config.d/*.conf\nPasswordAuthenticat
     [
         (DEBIANS, None),
         ("PasswordAuthentication no\n" + DEBIANS, None),
-        ("passwordauthentication=yes\n" + DEBIANS, "`passwordauthentication=yes` comes before"),
-        ("Match User eve\n" + DEBIANS, "`Match User eve` comes before"),
-        ("PermitRootLogin prohibit-password\n", "`PermitRootLogin prohibit-password` comes before"),
-        ("Port 22\n", "it has no Include"),
+        ("passwordauthentication=yes\n" + DEBIANS, "`passwordauthentication=yes` in"),
+        ("Match User eve\n" + DEBIANS, "sshd_config stands below a Match"),
+        ("Match User eve\nInclude /etc/ssh/sshd_config.d/*.conf\n", "*.conf before a Match"),
+        ("PermitRootLogin prohibit-password\n", "`PermitRootLogin prohibit-password` in"),
+        ("Port 22\n", "has no Include"),
+        (DEBIANS + "Match User eve\nPasswordAuthentication yes\n", "`PasswordAuthentication yes` in"),
+        (DEBIANS + "Match User eve\nX11Forwarding no\nPasswordAuthentication no\n", None),
     ],
 )
 def test_an_sshd_that_would_not_listen_is_refused(tmp_path, text, said):
@@ -103,6 +106,23 @@ def test_an_sshd_that_would_not_listen_is_refused(tmp_path, text, said):
     (tmp_path / "sshd_config").write_text(text)
     answer = checks.overruled(tmp_path / "sshd_config")
     assert (answer is None) if said is None else (said in answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_refused"),
+    [
+        ("00-admin.conf", "PasswordAuthentication yes\n", True),  # comes before 00-anynode.conf
+        ("50-cloud-init.conf", "PasswordAuthentication yes\n", False),
+        ("50-backup.conf", "Match User backup\nPasswordAuthentication yes\n", True),
+        ("00-anynode.conf", "PasswordAuthentication yes\n", False),  # of an earlier run
+    ],
+)
+def test_another_file_of_sshds_folder_may_count_for_more(tmp_path, name, text, is_refused):
+    (tmp_path / "sshd_config").write_text(DEBIANS)
+    (tmp_path / "sshd_config.d").mkdir()
+    (tmp_path / "sshd_config.d" / name).write_text(text)
+    answer = checks.overruled(tmp_path / "sshd_config")
+    assert (f"`PasswordAuthentication yes` in {tmp_path}/sshd_config.d/{name}" in answer) if is_refused else not answer
 
 
 def test_the_kernels_options_exist():

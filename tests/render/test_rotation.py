@@ -103,10 +103,16 @@ def digest(secret):
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def passwords_id(cluster):
+    (found,) = re.findall(r"^# (\w{64})$", cluster.text("app1/secrets.env"), re.MULTILINE)
+    return found
+
+
 def test_in_the_middle_both_values_are_good_whatever_is_deployed(tmp_path):
     """As a plain site.yml finds them."""
     secrets = tmp_path / "inventory" / ".secrets"
     before = render(tmp_path, 1)
+    alone = passwords_id(before)
     for name, kind in (("redis_app_password", "new"), ("redis_admin_password", "old"), ("app_secret_key", "old")):
         module.write(secrets / f"{name}.{kind}", f"{kind}-{name}-that-is-long-enough\n")
     module.write(secrets / "app_secret_key.new", "")  # as an emptied one, it counts for nothing
@@ -121,6 +127,8 @@ def test_in_the_middle_both_values_are_good_whatever_is_deployed(tmp_path):
     assert env["APP_REDIS_PASSWORD"] == before.secrets["redis_app_password"]
     assert env["APP_SECRET_KEY"] == before.secrets["app_secret_key"]
     assert env["APP_SECRET_KEY_FALLBACKS"] == "old-app_secret_key-that-is-long-enough"
+    # So nodes are rolled, with new connections, before Redis hangs up on old ones; also where their other secrets stay.
+    assert passwords_id(before) != alone
 
 
 def test_what_a_cut_off_rotation_left_is_not_good_once_the_inventory_has_a_value_of_its_own(tmp_path):

@@ -17,9 +17,9 @@ DRAINED = {"kind": "drain", "by": "ada@desk", "since": "2026-11-22T10:00:00Z", "
 GIGABYTES = 10**9
 
 
-def certificate(days):
-    end = datetime.now(UTC) + timedelta(days=days, minutes=1)
-    return {"stdout": f"notAfter={end:%b %d %H:%M:%S %Y} GMT"}
+def certificate(days, ca_days=3650):
+    ends = [datetime.now(UTC) + timedelta(days=each, minutes=1) for each in (days, ca_days)]
+    return {"stdout": "\n".join(f"notAfter={end:%b %d %H:%M:%S %Y} GMT" for end in ends)}
 
 
 def disks(free=50, size=100):
@@ -98,8 +98,19 @@ def test_until_when_certificates_are_valid(told):
     assert node["certificate_days"] == 60
     assert node["certificate_until"].endswith("+00:00")
     assert "The certificate of redis1 is valid until 20" in status.status_table(report(told))
+
+
+def test_a_ca_near_its_end_is_a_warning(told):
+    told["redis1"]["status_certificate"] = certificate(100, ca_days=9)
+    assert report(told)["warnings"] == ["redis1: the inventory's CA ends in 9 days; docs/tls.md says how to replace it"]
+
+
+def test_a_certificate_that_can_not_be_read_is_a_warning_where_there_should_be_one(told):
     told["redis1"]["status_certificate"] = {"stdout": "", "rc": 1}
-    assert "certificate_until" not in report(told)["nodes"][1]
+    told["app1"]["status_certificate"] = {"skipped": True}
+    (warning,) = report(told)["warnings"]
+    assert warning.startswith("redis1: nobody can tell until when its certificate is valid")
+    assert "The certificate of redis1 is valid" not in status.status_table(report(told))
 
 
 def test_a_node_that_cannot_be_reached(told):

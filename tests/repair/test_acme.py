@@ -7,7 +7,7 @@ from support.cluster import changed, eventually
 
 NAME = "shop.example.org"
 PEBBLE = {
-    "listenAddress": "127.0.0.1:14000",
+    "listenAddress": "0.0.0.0:14000",
     "managementListenAddress": "127.0.0.1:15000",
     "certificate": "/run/pebble/nginx.crt",
     "privateKey": "/run/pebble/nginx.key",
@@ -63,4 +63,9 @@ def test_an_acme_server_gives_the_certificate_and_certbot_renews_it(cluster, acm
     cluster.run(cluster.balancer, f"{due} && systemctl start certbot.service")  # as its timer does
     assert eventually(lambda: shown(cluster) != first), cluster.run(cluster.balancer, "journalctl -u certbot -n 50")
     assert "Pebble" in shown(cluster)
+    renewed = shown(cluster)
+    other = "https://127.0.0.1:14000/dir"  # as when a server for trials is left
+    cluster.converge("--tags", "nginx", *acme, "-e", f"certificates_acme_directory={other}")
+    assert "Pebble" in shown(cluster) != renewed
+    assert f"server = {other}\n" in cluster.run(cluster.balancer, "cat /etc/letsencrypt/renewal/anynode.conf")
     assert cluster.run(cluster.balancer, master) == before

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
-from threading import Thread
+from threading import Lock, Thread
 
 HEADER = re.compile(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)
 
@@ -200,7 +200,7 @@ def fuzz(target, corpus, count, seed):
     gave, and examples of answers that nobody should get.
     """
     corpus = [each.encode("latin-1") for each in corpus]
-    statuses, of_nodes, odd = Counter(), Counter(), []
+    statuses, of_nodes, odd, counting = Counter(), Counter(), [], Lock()
 
     def attack(number, source):
         chance = random.Random(seed * 1000 + number)
@@ -208,9 +208,10 @@ def fuzz(target, corpus, count, seed):
         for _ in range(number, count, len(target.sources)):
             request = mutate(chance, chance.choice(corpus), corpus)
             status, header, connection = _ask(target, source, connection, request)
-            statuses[status] += 1
-            if "x-node:" in header.lower():
-                of_nodes[status] += 1
+            with counting:
+                statuses[status] += 1
+                if "x-node:" in header.lower():
+                    of_nodes[status] += 1
             if _is_odd(status, header) and len(odd) < 20:
                 odd.append([status, header, request[:2000].decode("latin-1")])
 

@@ -11,7 +11,8 @@ DOCUMENTATION = r"""
 module: machine_checks
 short_description: look at a machine before it is hardened; changes nothing
 description:
-  - Fails with the culprit and the remedy. Returns C(has_time_daemon).
+  - Fails with the culprit and the remedy. Returns C(time_daemon), its package or C(""); C(is_container), whose
+    clock is its host's; and C(update_timers), those of apt that nobody masked.
 options:
   no_root: {type: bool, required: true, description: refuse if this run came in over SSH as root}
   key_only: {type: bool, required: true, description: refuse if it came in without a key}
@@ -21,6 +22,7 @@ options:
 YES = "(yes|true|with|on|enable|1)"
 ONE_LINE = re.compile(rf"^\s*deb(-src)?\s+\[[^]]*\b(trusted|allow-(insecure|weak))\s*=\s*{YES}\b", re.I | re.M)
 DEB822 = re.compile(rf"^(trusted|allow-(insecure|weak)):\s*{YES}\s*$", re.I | re.M)
+SSH_FILE = "00-anynode.conf"
 SSH_OPTION = re.compile("passwordauthentication|(kbdinteractive|challengeresponse)authentication|permitrootlogin")
 OPTIONS = "AllowUnauthenticated|AllowInsecureRepositories|AllowWeakRepositories|AllowDowngradeToInsecureRepositories"
 OPTION = re.compile(rf'^\S*({OPTIONS}) "{YES}"', re.I | re.M)
@@ -88,27 +90,62 @@ def refusal(method, user, no_root, key_only):
     return None
 
 
-def overruled(config=Path("/etc/ssh/sshd_config")):
-    """Say why a file in sshd_config.d would not count, or None; for sshd it is the first word that does."""
-    said = "it has no Include of /etc/ssh/sshd_config.d/*.conf"
+def sshd_lines(config):
+    """Yield (file, line, words in lower case, whether below a Match) as sshd reads them, with our folder's."""
+    below_match = False
     for line in config.read_text(errors="replace").splitlines() if config.exists() else ():
         words = re.split(r"[\s=]+", line.strip().lower())
         if words[0] == "include" and any(re.match(r"(/etc/ssh/)?sshd_config\.d/\*", word) for word in words):
-            return None
-        if words[0] == "match" or (SSH_OPTION.fullmatch(words[0]) and words[1:2] != ["no"]):
-            said = f"`{line.strip()}` comes before its Include of /etc/ssh/sshd_config.d/*.conf"
-            break
+            names = {SSH_FILE, *(path.name for path in config.with_name("sshd_config.d").glob("*.conf"))}
+            for path in (config.with_name("sshd_config.d") / name for name in sorted(names)):
+                if path.name == SSH_FILE:
+                    yield path, "", ["ours"], below_match
+                else:  # a Match ends with its file
+                    yield from sshd_lines(path)
+            continue
+        below_match = below_match or words[0] == "match"
+        yield config, line.strip(), words, below_match
+
+
+def overruled(config=Path("/etc/ssh/sshd_config")):
+    """Say what counts for more than the roles' file in sshd_config.d, or None.
+
+    For sshd the first word counts (sshd_config(5)), but below a Match also after one that stands outside.
+    """
+    ours, ours_counts = False, False
+    for path, line, words, below_match in sshd_lines(config):
+        if words[0] == "ours":
+            ours, ours_counts = True, not below_match
+        elif SSH_OPTION.fullmatch(words[0]) and words[1:2] != ["no"] and (below_match or not ours):
+            return _remedy(f"`{line}` in {path}" + (" stands below a Match" if below_match else " comes before it"))
+    return None if ours_counts else _remedy(f"{config} has no Include of /etc/ssh/sshd_config.d/*.conf before a Match")
+
+
+def _remedy(said):
     return (
-        f"what {config} says counts for more than the roles' file: {said}. Put that Include on its first line, or leave"
-        " sshd as it is with common_ssh: false."
+        f"sshd would not heed the roles' file /etc/ssh/sshd_config.d/{SSH_FILE}: {said}. Remove that, put the Include"
+        " of that folder on the first line of sshd_config, or leave sshd as it is with common_ssh: false."
     )
 
 
-def has_time_daemon():
-    """Tell whether a package is installed that keeps the clock right: chrony, ntpsec, systemd-timesyncd, ..."""
-    form = "${db:Status-Status} ${Provides}\n"
+def time_daemon():
+    """Return the installed package that keeps the clock right: chrony, ntpsec, systemd-timesyncd, ...; or nothing."""
+    form = "${db:Status-Status} ${Package} ${Provides}\n"
     told = subprocess.run(["dpkg-query", "--show", f"--showformat={form}"], capture_output=True, text=True, check=True)
-    return any(re.match(r"installed .*\btime-daemon\b", line) for line in told.stdout.splitlines())
+    found = re.search(r"^installed (\S+) .*\btime-daemon\b", told.stdout, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def is_container():
+    """Tell whether this machine shares its kernel, and so its clock."""
+    return subprocess.run(["systemd-detect-virt", "--quiet", "--container"], check=False).returncode == 0
+
+
+def update_timers():
+    """Return the timers of apt, without those that somebody masked and so meant to be off."""
+    names = ["apt-daily.timer", "apt-daily-upgrade.timer"]
+    told = subprocess.run(["systemctl", "is-enabled", *names], capture_output=True, text=True, check=False).stdout
+    return [name for name, state in zip(names, told.split(), strict=False) if not state.startswith("masked")]
 
 
 def main():
@@ -125,7 +162,8 @@ def main():
         errors += [f"{each}; remove that, or say common_signed_sources: false." for each in unsigned()]
     if errors:
         module.fail_json(msg="Nothing was changed on this machine: " + " ".join(errors))
-    module.exit_json(changed=False, has_time_daemon=has_time_daemon())
+    found = {"time_daemon": time_daemon(), "is_container": is_container(), "update_timers": update_timers()}
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -131,8 +131,10 @@ class Firewall:
 
     def remove(self):
         """Take table, file and unit away."""
-        changed = UNIT.exists() or FILE.exists()
+        changed = UNIT.exists() or FILE.exists() or bool(self.module.get_bin_path("nft") and self.loaded())
         if changed and not self.module.check_mode:
+            # Of a run that ended early; what was there before would come back.
+            self.module.run_command(["systemctl", "stop", f"{UNDO}.timer", f"{UNDO}.service"])
             self.module.run_command(["systemctl", "disable", "--now", UNIT.name])
             self.module.run_command(["nft", "delete", *TABLE])
             for path in (UNIT, FILE):

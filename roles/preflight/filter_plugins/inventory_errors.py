@@ -22,6 +22,15 @@ SECRET_LENGTHS = {"app_secret_key": 32}
 IN_ADDRESSES = ("nginx_maintenance_key",)  # secrets that are part of an address, and a cookie
 HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
 
+# At most; 1 at least. nginx doesn't start with more connections; with 0 it doesn't either, or lets nobody in.
+LIMITS = {
+    "nginx_requests_per_second": 1_000_000,
+    "nginx_requests_burst": 1_000_000,
+    "nginx_logins_per_minute": 1_000_000,
+    "nginx_logins_burst": 1_000_000,
+    "nginx_connections_per_client": 65_535,
+}
+
 # OWASP's Password Storage Cheat Sheet: how often, at least, by method and memory
 OWASP = {
     "scrypt:131072:8": 1,
@@ -148,10 +157,10 @@ def value_errors(groups, hostvars):
         variables = hostvars[host]
         if "nginx_server_names" in variables:
             yield from name_errors(variables["nginx_server_names"])
-        for option in ("nginx_requests_per_second", "nginx_logins_per_minute", "nginx_connections_per_client"):
+        for option, most in LIMITS.items():
             text = str(variables.get(option, 1))
-            if re.fullmatch(r"[+-]?\d+", text) and int(text) < 1:
-                yield f"{option} is {text}: nobody would be let in. It needs 1 at least; a very high one is no limit."
+            if re.fullmatch(r"[+-]?\d+", text) and not 1 <= int(text) <= most:
+                yield f"{option} is {text}. It needs 1 at least, and takes {most} at most; that is as good as no limit."
         for option in ("firewall_ssh_sources", "firewall_extra_ports"):
             given = variables.get(option) or []
             for each in given if isinstance(given, list) else []:
@@ -207,6 +216,17 @@ def secret_errors(secrets):
             yield f"The secret `{name}` {problem}"
 
 
+def scope_errors(secrets, hostvars, groups):
+    """A secret is one for the whole cluster: what some hosts alone have, others would make up for themselves."""
+    for name, value in secrets.items():
+        others = [host for host in groups["all"] if name in hostvars[host] and hostvars[host][name] != value]
+        if others:
+            yield (
+                f"The secret `{name}` that is defined for {', '.join(others)} is not what other hosts have. Define it"
+                " for all of them, in group_vars/all."
+            )
+
+
 def user_errors(users, demo_user):
     """People's passwords are stored as hashes."""
     if not isinstance(users, dict):
@@ -240,8 +260,10 @@ def inventory_errors(hostvars, groups, users, demo_user):
     errors += option_errors(groups, hostvars)
     errors += thread_errors(groups, hostvars)
     errors += value_errors(groups, hostvars)
-    errors += user_errors(users, demo_user)
-    for text in weak_hashes(users):
+    hosts = [hostvars[host] for host in groups.get("all", [])]
+    users_of = [users, *(variables["app_users"] for variables in hosts if "app_users" in variables)]
+    errors += [error for each in users_of for error in user_errors(each, demo_user)]
+    for text in dict.fromkeys(text for each in users_of for text in weak_hashes(each)):
         Display().warning(text)
     return list(dict.fromkeys(errors))
 
@@ -253,5 +275,5 @@ class FilterModule:
         """Name the filters."""
         return {
             "inventory_errors": inventory_errors,
-            "secret_errors": lambda secrets: list(secret_errors(secrets)),
+            "secret_errors": lambda secrets, *all_hosts: [*secret_errors(secrets), *scope_errors(secrets, *all_hosts)],
         }
