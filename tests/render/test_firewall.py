@@ -144,6 +144,21 @@ def test_a_machine_reaches_itself_and_asks_others(net):
     assert heard(net, "redis1", "app1", net.addresses["redis1"], ports=[6379]) == {6379: "open"}
 
 
+# Asks from this port.
+ASK = "import socket, sys; socket.create_connection((sys.argv[1], 6379), 3, ('', 45678)); print('open')"
+
+
+def test_a_port_of_the_list_may_be_one_that_a_machine_asks_from(net, rendered):
+    """Or every so many connections would fail, once users list ports that the kernel also hands out."""
+    text = rendered.text("app1/firewall.nft")
+    assert "dport 8000" in text
+    net.run("app1", "nft --file -", input=text.replace("dport 8000", "dport 45678"))
+    try:
+        assert net.run("app1", shlex.join(["python3", "-c", ASK, net.addresses["redis1"]])) == "open\n"
+    finally:
+        net.run("app1", "nft --file -", input=text)
+
+
 # Sends 200 echo requests at once; prints how many were answered within a second.
 PINGS = """
 import socket, struct, sys, time
