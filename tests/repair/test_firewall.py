@@ -34,3 +34,17 @@ def test_a_run_notices_that_somebody_flushed_the_rules(cluster):
     cluster.run(host, "nft flush ruleset")
     assert changed(cluster.converge("--tags", "firewall"))[host] > 0
     assert cluster.run(host, TABLE) == before
+
+
+def test_switched_off_no_rule_is_left_and_none_comes_back(cluster):
+    """Not even what a run that was cut off had on probation."""
+    host, timer = cluster.apps[0], "anynode-firewall-undo"
+    before = cluster.run(host, TABLE)
+    cluster.run(host, f"systemd-run --collect --unit={timer} --on-active=900 true")
+    try:
+        cluster.converge("--tags", "firewall", "--limit", host, "-e", "firewall_enabled=false")
+        assert cluster.run(host, TABLE, check=False) == ""
+        assert cluster.run(host, f"systemctl is-active {timer}.timer", check=False) == "inactive"
+    finally:
+        cluster.converge("--tags", "firewall", "--limit", host)
+    assert cluster.run(host, TABLE) == before
