@@ -61,5 +61,5 @@ def test_a_second_run_in_check_mode_reports_no_change_and_shows_no_secret(cluste
     """Also with --diff and three times -v, on the controller as well as in what the nodes log."""
     output = cluster.converge("--check", "--diff", "-vvv")
     assert set(changed(output)) >= set(cluster.address)
-    assert set(changed(output).values()) == {0}
+    assert set(changed(output).values()) == {0}, output
     assert [name for name, line in cluster.secrets().items() if line in output] == []

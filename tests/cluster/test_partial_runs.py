@@ -10,7 +10,7 @@ def test_a_limited_run_needs_no_facts_of_other_hosts(cluster, limit):
     """Only the hosts that were named are touched, and nothing changes on them."""
     output = cluster.converge("--limit", limit)
     assert set(changed(output)) == set(cluster.groups.get(limit, [limit]))
-    assert set(changed(output).values()) == {0}
+    assert set(changed(output).values()) == {0}, output
 
 
 def test_tags_run_one_part(cluster):
