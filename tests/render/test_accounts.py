@@ -62,3 +62,12 @@ def test_nobody_but_the_app_touches_a_key(redis_cli):
     assert redis_cli("app", "exists other:x").startswith("NOPERM")
     assert redis_cli("app", "exists anynode:x") == "0"
     assert redis_cli("admin", "exists anynode:x").startswith("NOPERM")
+
+
+def test_a_server_that_has_read_the_file_is_told_nothing_new(redis_cli, rendered):
+    """Or the first run after each start of Redis would report a change."""
+    before = redis_cli("admin", "acl list")
+    for line in rendered.text("users.acl").splitlines():
+        _, name, rules = line.split(" ", 2)
+        assert redis_cli("admin", f"acl setuser {name} reset {rules}") == "OK"
+    assert redis_cli("admin", "acl list") == before
