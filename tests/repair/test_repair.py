@@ -84,7 +84,8 @@ def test_a_setting_that_was_written_but_not_loaded_is_loaded_by_the_next_run(clu
     try:
         for tag, (setting, marker, _) in SETTINGS.items():
             kill_at(cluster, marker, "--tags", tag, "-e", setting)
-        output = cluster.converge(*tags, *every)
+        # Not at once: who takes a node out reloads nginx, too.
+        output = cluster.converge("--tags", "redis,nginx", *every) + cluster.converge("--tags", "app", *every)
         assert [loads for *_, loads in SETTINGS.values() if loads not in output] == []
         output = cluster.converge(*tags, *every)
         assert [loads for *_, loads in SETTINGS.values() if loads in output] == []
