@@ -50,7 +50,7 @@ unit: .venv/tests test-tools ## the tests that need no machine
 molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
 	molecule test --no-command-borders -s $(SCENARIO)
 
-drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (45 minutes)
+drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (50 minutes)
 	@scripts/drill
 
 audit: .venv/tests ## ask for known vulnerabilities of the locked packages; ARGS go to pip-audit
