@@ -92,8 +92,8 @@ def test_redis_keeps_sessions(cluster):
 def test_redis_knows_nobody_without_a_password(cluster):
     default, admin, app = cluster.text("users.acl").splitlines()
     assert default.startswith("user default off ")
-    assert re.match(r"user admin on #[0-9a-f]{64} ", admin)
-    assert re.match(r"user app on #[0-9a-f]{64} ~anynode:\* resetchannels -@all ", app)
+    assert re.match(r"user admin on sanitize-payload #[0-9a-f]{64} ", admin)
+    assert re.match(r"user app on sanitize-payload #[0-9a-f]{64} ~anynode:\* resetchannels -@all ", app)
     assert "nopass" not in cluster.text("users.acl")
 
 
