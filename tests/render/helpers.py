@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +114,16 @@ def render(folder, apps, network="192.0.2.{}", **variables):
         addresses={host: options["ansible_host"] for tier in tiers for host, options in tier["hosts"].items()},
         secrets={path.name: path.read_text().strip() for path in (hosts.parent / ".secrets").iterdir()},
     )
+
+
+def render_all(tmp_path_factory, apps, clusters):
+    """Render clusters of so many nodes, given as variables by name; return them by name. Two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {
+            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), apps, **variables)
+            for name, variables in clusters.items()
+        }
+    return {name: job.result() for name, job in jobs.items()}
 
 
 def write_app(folder):

@@ -8,12 +8,11 @@ import signal
 import ssl
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from render.balancer import Node, balancer, configuration
-from render.helpers import render, tool
+from render.helpers import render_all, tool
 from support.cluster import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
@@ -45,14 +44,8 @@ CLUSTERS = {
 
 @pytest.fixture(scope="module")
 def clusters(tmp_path_factory):
-    """All clusters, by name; two at a time are rendered."""
     tool("nginx", "nginx-light")
-    with ThreadPoolExecutor(2) as pool:
-        jobs = {
-            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), 2, **variables)
-            for name, variables in CLUSTERS.items()
-        }
-    return {name: job.result() for name, job in jobs.items()}
+    return render_all(tmp_path_factory, 2, CLUSTERS)
 
 
 def running(tmp_path_factory, cluster, **node):

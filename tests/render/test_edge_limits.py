@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 from render.balancer import Node, balancer
-from render.helpers import render, tool
+from render.helpers import render_all, tool
 from support.cluster import eventually
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
@@ -36,12 +36,7 @@ CLUSTERS = {
 @pytest.fixture(scope="module")
 def clusters(tmp_path_factory):
     tool("nginx", "nginx-light")
-    with ThreadPoolExecutor(2) as pool:
-        jobs = {
-            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), 1, **variables)
-            for name, variables in CLUSTERS.items()
-        }
-    return {name: job.result() for name, job in jobs.items()}
+    return render_all(tmp_path_factory, 1, CLUSTERS)
 
 
 @pytest.fixture
