@@ -44,10 +44,8 @@ def left(cluster, values):
     """
     machines = [cluster.balancer, cluster.redis, *cluster.apps]
     found = {host: cluster.run(host, search, check=False) for host in machines}
-    folder = cluster.inventory.parent / ".secrets"
-    here = [
-        path for path in folder.rglob("*") if path.is_file() and set(values.values()) & set(path.read_text().split())
-    ]
+    files = [path for path in (cluster.inventory.parent / ".secrets").rglob("*") if path.is_file()]
+    here = [path for path in files if set(values.values()) & set(path.read_text(errors="replace").split())]
     return {host: files for host, files in found.items() if files}, here
 
 

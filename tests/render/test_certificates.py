@@ -12,6 +12,7 @@ from time import time
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from render.helpers import ROOT, ansible_playbook, inventory, load_module, tool, write_inventory
 from support.certificates import Authority
 from support.cluster import changed
@@ -19,6 +20,9 @@ from support.cluster import changed
 pair = load_module("roles/certificates/library/certificate_pair.py")
 errors = load_module("roles/certificates/filter_plugins/certificate_errors.py")
 HOSTS = {"lb1", "redis1", "app1", "app2"}
+NAMES = ("-e", '{"nginx_server_names": ["shop.example", "192.0.2.10"]}')
+PAIRS = [("lb1", "nginx"), ("redis1", "redis")]
+REVOKED = "http://192.0.2.10/.balancer/revoked.crl"
 
 
 class Machines:
@@ -113,7 +117,7 @@ def test_another_one_is_due_when_less_than_a_third_is_left(tmp_path):
     authority = Authority(tmp_path)
     given = authority.issue("192.0.2.20", begins=0, days=90)
     days = {left: datetime.now(UTC).timestamp() + (90 - left) * 86400 for left in (31, 29, -1)}
-    about = given.key, given.certificate, ["192.0.2.20"], authority.file.read_text()
+    about = given.key, given.certificate, ["192.0.2.20"], "", authority.file.read_text()
     why = {left: pair.why_due(*about, now) for left, now in days.items()}
     assert why == {31: "", 29: "it ends in 29 days", -1: "it ends in 0 days"}
 
@@ -123,14 +127,15 @@ def test_another_one_is_due_for_other_names_or_another_ca(tmp_path):
     given = authority.issue("shop.example", "192.0.2.20", "2001:db8::1")
     names = ["shop.example", "2001:db8:0::1", "192.0.2.20"]
 
-    def why(names, ca=authority):
-        return pair.why_due(given.key, given.certificate, names, ca.file.read_text(), time())
+    def why(names, ca=authority, revoked_url=""):
+        return pair.why_due(given.key, given.certificate, names, revoked_url, ca.file.read_text(), time())
 
     assert why(names) == ""
     assert why(names[1:]) == why([*names, "localhost"]) == "it is for DNS:shop.example, IP:192.0.2.20, IP:2001:db8::1"
     assert "verify" in why(names, other)
+    assert why(names, revoked_url=REVOKED) == "it names no list of what was revoked"
     nameless = authority.issue(title="nameless")
-    assert pair.why_due(nameless.key, nameless.certificate, names, authority.file.read_text(), time())
+    assert pair.why_due(nameless.key, nameless.certificate, names, "", authority.file.read_text(), time())
 
 
 def test_a_run_that_is_killed_between_the_two_files_is_mended_by_the_next_one(tmp_path, monkeypatch):
@@ -156,7 +161,7 @@ def test_a_run_that_is_killed_between_the_two_files_is_mended_by_the_next_one(tm
         pair.put(path, new.certificate.read_text())
     assert renamed == [("redis.key", "0o640"), ("redis.crt", "0o644")]
     monkeypatch.undo()
-    asked = pair.ask(path, ["192.0.2.20"], ca, renew=False, check_mode=False)
+    asked = pair.ask(path, ["192.0.2.20"], "", ca, renew=False, check_mode=False)
     assert asked["why"] == "the key is of another certificate"
     assert "REQUEST" in asked["csr"]
 
@@ -179,7 +184,7 @@ def test_only_what_is_due_is_renewed(made, tmp_path):
     key.chmod(0o640)
     key.with_suffix(".key.next").write_text("left by a run that was cut off")
     before = made.digests()
-    made.run(nginx_server_names="shop.example,192.0.2.10")
+    made.run(*NAMES)
     assert made.changed == dict.fromkeys(HOSTS, 0) | {"lb1": 1, "redis1": 1}
     after = made.digests()
     changed_files = {path.name for path in before if before[path] != after.get(path)}
@@ -188,8 +193,47 @@ def test_only_what_is_due_is_renewed(made, tmp_path):
     assert mode(key) == "0o640"
     assert verify(made, "redis1", "redis", "192.0.2.20")
     assert verify(made, "lb1", "nginx", "shop.example")
-    assert made.run("--diff", nginx_server_names="shop.example,192.0.2.10").changed == dict.fromkeys(HOSTS, 0)
+    assert made.run("--diff", *NAMES).changed == dict.fromkeys(HOSTS, 0)
     assert made.digests() == after
+
+
+def revoked(machines):
+    """The list of what the CA has revoked, which it has signed."""
+    ca = x509.load_pem_x509_certificate(machines.ca.read_bytes())
+    found = x509.load_der_x509_crl(machines.ca.with_name("revoked.crl").read_bytes())
+    assert found.is_signature_valid(ca.public_key()) and found.issuer == ca.subject
+    return found
+
+
+def is_accepted(machines, certificate):
+    """Whether a client that asks for the list accepts a certificate, given in PEM."""
+    file = machines.folder / "revoked.pem"
+    file.write_bytes(revoked(machines).public_bytes(Encoding.PEM))
+    command = ["openssl", "verify", "-x509_strict", "-crl_check", "-CAfile", machines.ca, "-CRLfile", file]
+    done = subprocess.run(command, input=certificate, capture_output=True, check=False)
+    assert done.returncode == 0 or b"certificate revoked" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+def test_a_certificate_that_was_replaced_is_revoked_though_its_machine_is_lost(made):
+    """The balancer's names the list, which outlives it; Redis's clients are the nodes, who ask for none."""
+    before = made.run().certificate("lb1", "nginx.crt")
+    points = before.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    assert [name.value for point in points for name in point.full_name] == [REVOKED]
+    assert b"http" not in made.certificate("redis1", "redis.crt").public_bytes(Encoding.DER)
+    old = {name: made.file(host, f"{name}.crt").read_bytes() for host, name in PAIRS}
+    assert all(is_accepted(made, each) for each in old.values())
+    made.file("lb1", "nginx.crt").unlink()
+    made.run("--check")
+    assert all(is_accepted(made, each) for each in old.values())
+    made.run()
+    assert not is_accepted(made, old["nginx"])
+    assert is_accepted(made, old["redis"])
+    after = made.file("lb1", "nginx.crt").read_bytes()
+    assert is_accepted(made, after)
+    assert revoked(made).next_update_utc > made.certificate("lb1", "nginx.crt").not_valid_after_utc
+    made.run(certificates_renew="true")
+    assert [is_accepted(made, each) for each in (*old.values(), after)] == [False] * 3  # both again, and none forgotten
 
 
 def test_another_ca_makes_other_certificates(made):
@@ -198,6 +242,7 @@ def test_another_ca_makes_other_certificates(made):
     assert all(count > 0 for count in made.run().changed.values())
     assert verify(made, "redis1", "redis", "192.0.2.20")
     assert verify(made, "lb1", "nginx", "192.0.2.10")
+    assert is_accepted(made, made.file("lb1", "nginx.crt").read_bytes())
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ("redis_app_password", "redis_admin_password", "app_secret_key", "app_demo_password", "nginx_maintenance_key")
-PUBLIC = ("ca.crt", "known_hosts")  # beside the secrets
+PUBLIC = (".crt", ".crl", ".pub", "known_hosts")  # beside the secrets
 
 
 class Cluster:
@@ -38,8 +38,8 @@ class Cluster:
     def secrets(self):
         """By name, a line of each secret: those of this inventory, and the private keys that its machines made."""
         directory = self.inventory.parent / ".secrets"
-        files = [path for path in directory.rglob("*") if path.is_file() and path.name not in PUBLIC]
-        texts = {str(path.relative_to(directory)): path.read_text() for path in files if path.suffix != ".pub"}
+        files = [path for path in directory.rglob("*") if path.is_file() and not path.name.endswith(PUBLIC)]
+        texts = {str(path.relative_to(directory)): path.read_text() for path in files}
         for host in self.address:
             for path in self.run(host, "ls /etc/anynode/tls/*.key", check=False).split():
                 texts[f"{host}:{path}"] = self.run(host, f"cat {path}")

@@ -3,6 +3,7 @@
 
 import ipaddress
 import os
+import re
 import ssl
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ options:
   path: {type: path, required: true, description: path of both files, without .key and .crt}
   names: {type: list, elements: str, description: DNS names and IP addresses that the certificate is for}
   ca: {type: str, description: "with C(names): the CA's certificate, PEM; one that it hasn't signed is due"}
+  revoked_url: {type: str, default: "", description: "with C(names): where clients can ask what was revoked"}
   renew: {type: bool, default: false, description: whether one is due in any case}
   certificate: {type: str, description: "the signed certificate, PEM"}
 """
@@ -68,6 +70,12 @@ def subjects(certificate):
     return {subject(each.strip().partition(":")[2]) for each in shown[-1].split(",")}
 
 
+def lists(certificate):
+    """Return where a certificate says that clients find out whether it was revoked."""
+    shown = openssl("x509", "-noout", "-ext", "crlDistributionPoints", text=certificate)
+    return re.findall(r"^ *URI:(.*)$", shown, re.MULTILINE)
+
+
 def signed(certificate, ca):
     """Raise Refused unless this CA has signed a certificate."""
     with tempfile.NamedTemporaryFile("w") as file:
@@ -76,7 +84,7 @@ def signed(certificate, ca):
         openssl("verify", "-no_check_time", "-no-CApath", "-no-CAstore", "-CAfile", file.name, text=certificate)
 
 
-def why_due(key, file, names, ca, now):
+def why_due(key, file, names, revoked_url, ca, now):
     """Return why another certificate is due, empty if none is."""
     try:
         certificate = file.read_text()
@@ -84,6 +92,8 @@ def why_due(key, file, names, ca, now):
             return "the key is of another certificate"
         if (has := subjects(certificate)) != {subject(name) for name in names}:
             return f"it is for {', '.join(sorted(has))}"
+        if (named := lists(certificate)) != [revoked_url] * bool(revoked_url):
+            return f"it names {' and '.join(named) or 'no list'} of what was revoked"
         signed(certificate, ca)
         begin, end = dates(certificate)
     except (OSError, Refused) as error:
@@ -91,13 +101,14 @@ def why_due(key, file, names, ca, now):
     return f"it ends in {max(0, end - now) / 86400:.0f} days" if end - now < LEFT * (end - begin) else ""
 
 
-def request(key, names):
+def request(key, names, revoked_url):
     """Return a request for a certificate of this key."""
     title = next((name for name in names if len(name) <= 64), "anynode")  # a common name may have no more
     extensions = [
         "subjectAltName=" + ",".join(map(subject, names)),
         "keyUsage=critical,digitalSignature",
         "extendedKeyUsage=serverAuth",
+        *([f"crlDistributionPoints=URI:{revoked_url}"] if revoked_url else []),
     ]
     options = [part for each in extensions for part in ("-addext", each)]
     return openssl("req", "-new", "-key", key, "-subj", f"/CN={title}", *options)
@@ -111,21 +122,21 @@ def lay(beside, text, mode=0o600):
     return partial.name
 
 
-def ask(path, names, ca, renew, check_mode):
+def ask(path, names, revoked_url, ca, renew, check_mode):
     """Return what to sign, and why; nothing to sign unless another certificate is due."""
     key, following, file = (Path(f"{path}.{kind}") for kind in ("key", "key.next", "crt"))
-    if not (why := "it was asked for" if renew else why_due(key, file, names, ca, time.time())):
+    if not (why := "it was asked for" if renew else why_due(key, file, names, revoked_url, ca, time.time())):
         if not check_mode:
             following.unlink(missing_ok=True)
         return {"csr": "", "why": ""}
     made = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
     if not check_mode:
         os.rename(lay(following, made), following)
-        return {"csr": request(following, names), "why": why}
+        return {"csr": request(following, names, revoked_url), "why": why}
     with tempfile.NamedTemporaryFile("w") as trial:
         trial.write(made)
         trial.flush()
-        return {"csr": request(trial.name, names), "why": why}
+        return {"csr": request(trial.name, names, revoked_url), "why": why}
 
 
 def put(path, certificate):
@@ -149,6 +160,7 @@ def main():
             "path": {"type": "path", "required": True},
             "names": {"type": "list", "elements": "str"},
             "ca": {"type": "str"},
+            "revoked_url": {"type": "str", "default": ""},
             "renew": {"type": "bool", "default": False},
             "certificate": {"type": "str"},
         },
@@ -160,7 +172,7 @@ def main():
     args = module.params
     try:
         if not args["certificate"]:
-            asked = ask(args["path"], args["names"], args["ca"], args["renew"], module.check_mode)
+            asked = ask(*(args[each] for each in ("path", "names", "revoked_url", "ca", "renew")), module.check_mode)
             module.exit_json(changed=False, **asked)
         if not module.check_mode:
             put(args["path"], args["certificate"])
