@@ -88,17 +88,20 @@ def test_no_node_at_all_is_said_by_the_balancer(cluster, away, accept, kind):
     assert "No app node answers" in answer.text
 
 
-def test_nginx_is_reloaded_and_never_restarted(cluster):
-    """A changed setting takes effect in new workers of the same master."""
+def test_nginx_is_reloaded_and_never_restarted_by_a_run_of_its_part_alone(cluster):
+    """A changed setting takes effect in new workers of the same master, and no other role's tasks run."""
     master = "systemctl show --value --property MainPID nginx.service"
     workers = "pgrep -u www-data nginx"
     before, old = cluster.run(cluster.balancer, master), set(cluster.run(cluster.balancer, workers).split())
     try:
-        cluster.converge("--tags", "nginx", "-e", "nginx_read_timeout=29s")
+        output = cluster.converge("--tags", "nginx", "-e", "nginx_read_timeout=29s")
         assert cluster.run(cluster.balancer, master) == before
         assert eventually(lambda: not old & set(cluster.run(cluster.balancer, workers).split()))
     finally:
         cluster.converge("--tags", "nginx")
+    assert "TASK [nginx : Configure the balancer]" in output
+    assert "TASK [redis : Configure" not in output
+    assert "TASK [app : Configure" not in output
 
 
 def test_the_address_of_a_visitor_is_the_real_one(cluster):

@@ -64,7 +64,6 @@ def test_a_request_that_nobody_knows(cluster):
 
 
 def test_what_is_no_id_is_refused(cluster):
-    for text in ("short", "../../etc/passwd", "'; reboot'"):
-        ok, output = find(cluster, text)
-        assert not ok
-        assert "is not the id of a request" in " ".join(output.split())
+    ok, output = find(cluster, "'; reboot'")
+    assert not ok
+    assert "is not the id of a request" in " ".join(output.split())

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from support.cluster import changed
 
 LOG = "/var/log/anynode/runs.log"
@@ -34,28 +35,29 @@ def test_a_run_that_changes_a_node_leaves_a_line_there_and_nowhere_else(cluster)
     assert counts(cluster) == after
 
 
-def test_a_setting_that_rolls_through_leaves_one_line_on_each_node_and_on_the_balancer(cluster):
+@pytest.fixture(scope="module")
+def settings(cluster):
+    """Settings of the app may be others; put right afterwards."""
+    yield
+    cluster.converge("--tags", "app")
+
+
+def test_a_setting_that_rolls_through_leaves_one_line_on_each_node_and_on_the_balancer(cluster, settings):
     """The balancer was only changed on behalf of the nodes."""
     before = counts(cluster)
-    try:
-        cluster.converge("--tags", "app", "-e", "app_threads=7")
-        after = counts(cluster)
-        assert after == {host: count + (host != cluster.redis) for host, count in before.items()}
-        assert {lines(cluster, host)[-1]["run"] for host in cluster.doors} == {
-            cluster.visitor().get(cluster.apps[0], "/readyz").headers["X-Run"]
-        }
-    finally:
-        cluster.converge("--tags", "app")
+    cluster.converge("--tags", "app", "-e", "app_threads=7")
+    after = counts(cluster)
+    assert after == {host: count + (host != cluster.redis) for host, count in before.items()}
+    assert {lines(cluster, host)[-1]["run"] for host in cluster.doors} == {
+        cluster.visitor().get(cluster.apps[0], "/readyz").headers["X-Run"]
+    }
 
 
-def test_a_run_that_fails_after_it_changed_a_node_leaves_its_line_too(cluster):
+def test_a_run_that_fails_after_it_changed_a_node_leaves_its_line_too(cluster, settings):
     """The first node never becomes ready with this setting, and is put back."""
     first = cluster.apps[0]
     before = len(lines(cluster, first))
-    try:
-        done = cluster.playbook("site.yml", "--tags", "app", "-e", "app_redis_port=1", "-e", "app_start_seconds=10")
-        assert done.returncode != 0
-        assert "with these settings does not work" in done.stdout
-        assert len(lines(cluster, first)) == before + 1
-    finally:
-        cluster.converge("--tags", "app")
+    done = cluster.playbook("site.yml", "--tags", "app", "-e", "app_redis_port=1", "-e", "app_start_seconds=10")
+    assert done.returncode != 0
+    assert "with these settings does not work" in done.stdout
+    assert len(lines(cluster, first)) == before + 1
