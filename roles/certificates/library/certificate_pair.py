@@ -17,7 +17,8 @@ module: certificate_pair
 short_description: a key that stays on its machine, a request for its certificate, and the certificate beside it
 description:
   - The pair is C(PATH.key) and C(PATH.crt). With C(names), says what to sign, C(csr), or nothing unless another
-    certificate is due. That one gets a new key, C(PATH.key.next), which nothing uses yet.
+    certificate is due. That one gets a new key, C(PATH.key.next), which nothing uses yet. What it replaces, if this CA
+    has signed that, is C(replaced).
   - With C(certificate), puts that in place, together with its key. Neither is ever there half. Who is killed between
     the two leaves a key of another certificate, and so another one due.
   - Mode and owner of a key stay as they are; a first one is for root alone.
@@ -26,6 +27,7 @@ options:
   names: {type: list, elements: str, description: DNS names and IP addresses that the certificate is for}
   ca: {type: str, description: "with C(names): the CA's certificate, PEM; one that it hasn't signed is due"}
   revoked_url: {type: str, default: "", description: "with C(names): where clients can ask what was revoked"}
+  latest: {type: str, default: "", description: "with C(names): the one that was signed last; any other one is due"}
   renew: {type: bool, default: false, description: whether one is due in any case}
   certificate: {type: str, description: "the signed certificate, PEM"}
 """
@@ -84,21 +86,33 @@ def signed(certificate, ca):
         openssl("verify", "-no_check_time", "-no-CApath", "-no-CAstore", "-CAfile", file.name, text=certificate)
 
 
-def why_due(key, file, names, revoked_url, ca, now):
-    """Return why another certificate is due, empty if none is."""
+def why_due(key, file, wanted, now):
+    """Return why another certificate is due, empty if none is. wanted: the module's options by name."""
     try:
         certificate = file.read_text()
         if not fits(key, certificate):
             return "the key is of another certificate"
-        if (has := subjects(certificate)) != {subject(name) for name in names}:
+        if (has := subjects(certificate)) != {subject(name) for name in wanted["names"]}:
             return f"it is for {', '.join(sorted(has))}"
-        if (named := lists(certificate)) != [revoked_url] * bool(revoked_url):
+        if (named := lists(certificate)) != [wanted["revoked_url"]] * bool(wanted["revoked_url"]):
             return f"it names {' and '.join(named) or 'no list'} of what was revoked"
-        signed(certificate, ca)
+        if wanted["latest"].strip() not in ("", certificate.strip()):
+            return "it is not the last one that was signed, and may be revoked"
+        signed(certificate, wanted["ca"])
         begin, end = dates(certificate)
     except (OSError, Refused) as error:
         return str(error)
     return f"it ends in {max(0, end - now) / 86400:.0f} days" if end - now < LEFT * (end - begin) else ""
+
+
+def replaced(file, ca):
+    """Return the certificate that is there, empty if there is none of this CA's."""
+    try:
+        certificate = file.read_text()
+        signed(certificate, ca)
+        return certificate
+    except (OSError, Refused):
+        return ""
 
 
 def request(key, names, revoked_url):
@@ -122,21 +136,23 @@ def lay(beside, text, mode=0o600):
     return partial.name
 
 
-def ask(path, names, revoked_url, ca, renew, check_mode):
-    """Return what to sign, and why; nothing to sign unless another certificate is due."""
+def ask(path, wanted, check_mode):
+    """Return what to sign, why, and what it replaces; nothing to sign unless another certificate is due."""
     key, following, file = (Path(f"{path}.{kind}") for kind in ("key", "key.next", "crt"))
-    if not (why := "it was asked for" if renew else why_due(key, file, names, revoked_url, ca, time.time())):
+    if not (why := "it was asked for" if wanted["renew"] else why_due(key, file, wanted, time.time())):
         if not check_mode:
             following.unlink(missing_ok=True)
         return {"csr": "", "why": ""}
+    result = {"why": why, "replaced": replaced(file, wanted["ca"])}
+    about = wanted["names"], wanted["revoked_url"]
     made = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
     if not check_mode:
         os.rename(lay(following, made), following)
-        return {"csr": request(following, names, revoked_url), "why": why}
+        return result | {"csr": request(following, *about)}
     with tempfile.NamedTemporaryFile("w") as trial:
         trial.write(made)
         trial.flush()
-        return {"csr": request(trial.name, names, revoked_url), "why": why}
+        return result | {"csr": request(trial.name, *about)}
 
 
 def put(path, certificate):
@@ -161,6 +177,7 @@ def main():
             "names": {"type": "list", "elements": "str"},
             "ca": {"type": "str"},
             "revoked_url": {"type": "str", "default": ""},
+            "latest": {"type": "str", "default": ""},
             "renew": {"type": "bool", "default": False},
             "certificate": {"type": "str"},
         },
@@ -172,8 +189,7 @@ def main():
     args = module.params
     try:
         if not args["certificate"]:
-            asked = ask(*(args[each] for each in ("path", "names", "revoked_url", "ca", "renew")), module.check_mode)
-            module.exit_json(changed=False, **asked)
+            module.exit_json(changed=False, **ask(args["path"], args, module.check_mode))
         if not module.check_mode:
             put(args["path"], args["certificate"])
         module.exit_json(changed=True)
