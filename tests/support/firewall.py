@@ -9,10 +9,11 @@ ROW = re.compile(r"^\| ([a-z, ]+) \| (\d+) \| (\w+) \|$", re.MULTILINE)
 ANYWHERE = "anywhere"
 
 # Runs on the machine that knocks: prints what each port says, "open" or "refused". Those that say nothing are left out.
-# Arguments: the address to knock from ("" for any), the one to knock at, "first-last" or "port,port", seconds to wait.
+# Arguments: the address to knock from ("" for any), up to which port, from 1 on (0 for any), the address to knock at,
+# "first-last" or "port,port", seconds to wait.
 PROBE = """
-import json, resource, select, socket, sys, time
-own, address, ports, patience = sys.argv[1:]
+import json, resource, select, socket, struct, sys, time
+own, sources, address, ports, patience = sys.argv[1:]
 first, dash, last = ports.partition("-")
 ports = range(int(first), int(last) + 1) if dash else [int(port) for port in ports.split(",")]
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -25,7 +26,11 @@ for begin in range(0, len(ports), size):
     for port in ports[begin:begin + size]:
         knock = socket.socket(family, kind)
         knock.setblocking(False)
-        if own:
+        if int(sources):
+            knock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            knock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it may come again at once
+            knock.bind((own, port % int(sources) + 1))
+        elif own:
             knock.bind((own, 0))
         knock.connect_ex((where[0], port, *where[2:]))
         knocks[knock.fileno()] = port, knock
@@ -43,9 +48,9 @@ print(json.dumps(heard))
 """
 
 
-def knock(run, address, ports="1-65535", own="", patience=0.5):
+def knock(run, address, ports="1-65535", own="", sources=0, patience=0.5):
     """Return what the ports at an address say, by number; run(command) runs a shell command where it is to be tried."""
-    words = [own, address, ports if isinstance(ports, str) else ",".join(map(str, sorted(ports))), patience]
+    words = [own, sources, address, ports if isinstance(ports, str) else ",".join(map(str, sorted(ports))), patience]
     command = shlex.join(["python3", "-c", PROBE, *map(str, words)])
     return {int(port): said for port, said in json.loads(run(command)).items()}
 
