@@ -1,4 +1,4 @@
-"""What an operator relies on: bad settings never land, one id leads through the logs, old releases go."""
+"""What an operator relies on: bad settings never land, one id leads through the logs."""
 
 import json
 import re
@@ -67,21 +67,6 @@ def test_the_documented_command_ends_a_users_sessions_on_all_nodes(cluster):
     cluster.run(host, f"{command} end-user {user}")
     for door in cluster.doors:
         assert visitor.get(door).status_code == 401
-
-
-def test_old_releases_are_pruned_and_the_current_one_never_is(cluster):
-    """When something is put in the place of what runs, the newest five stay, and what runs even if it is the oldest."""
-    host = cluster.apps[0]
-    current = cluster.run(host, "readlink /srv/anynode/current/release")
-    cluster.run(host, "cd /srv/anynode/releases && for i in 1 2 3 4 5 6 7; do mkdir old-$i; sleep 0.01; done")
-    try:
-        cluster.converge("--tags", "app", "--limit", host, "-e", "app_threads=7")
-    finally:
-        cluster.converge("--tags", "app", "--limit", host)
-    left = cluster.run(host, "ls /srv/anynode/releases").split()
-    assert sorted(left) == sorted([current.removeprefix("/srv/anynode/releases/"), *(f"old-{i}" for i in range(3, 8))])
-    assert cluster.run(host, "readlink /srv/anynode/current/release") == current
-    cluster.run(host, "rm -r /srv/anynode/releases/old-*")
 
 
 def test_a_restart_of_the_app_makes_visitors_wait_and_refuses_nobody(cluster):

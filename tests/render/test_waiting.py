@@ -53,3 +53,9 @@ def test_429_is_asked_again_once(server, ask, script, status):
     assert ask(server.server_port) == status
     assert len(Handler.cookies) == len(script)
     assert all("__Host-session=s" in each for each in Handler.cookies[1:])
+
+
+def test_a_page_that_fails_is_named(server):
+    Handler.script, Handler.cookies = [500], []
+    with pytest.raises(app_watch.Unwell, match="GET /: 500"):
+        app_watch.Visitor("127.0.0.1", server.server_port, 10).must("GET", "/")

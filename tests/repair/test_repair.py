@@ -69,6 +69,21 @@ def test_half_a_release_is_never_taken_for_a_whole_one(cluster):
     assert cluster.run(victim, "ls /srv/anynode/incoming") == ""
 
 
+def test_old_releases_are_pruned_and_the_current_one_never_is(cluster):
+    """When something is put in the place of what runs, the newest five stay, and what runs even if it is the oldest."""
+    host = cluster.apps[0]
+    current = cluster.run(host, "readlink /srv/anynode/current/release")
+    cluster.run(host, "cd /srv/anynode/releases && for i in 1 2 3 4 5 6 7; do mkdir old-$i; sleep 0.01; done")
+    try:
+        cluster.converge("--tags", "app", "--limit", host, "-e", "app_threads=7")
+    finally:
+        cluster.converge("--tags", "app", "--limit", host)
+    left = cluster.run(host, "ls /srv/anynode/releases").split()
+    assert sorted(left) == sorted([current.removeprefix("/srv/anynode/releases/"), *(f"old-{i}" for i in range(3, 8))])
+    assert cluster.run(host, "readlink /srv/anynode/current/release") == current
+    cluster.run(host, "rm -r /srv/anynode/releases/old-*")
+
+
 # By tag: a setting; where the run is killed, between writing and loading it; what loads it.
 SETTINGS = {
     "redis": ("redis_maxmemory=200mb", "TASK [redis : See whether", "HANDLER [redis : Restart Redis]"),
