@@ -171,7 +171,7 @@ def test_a_run_that_is_killed_between_the_two_files_is_mended_by_the_next_one(tm
     asked = pair.ask(path, wanted(authority, "192.0.2.20"), check_mode=False)
     assert asked["why"] == "the key is of another certificate"
     assert "REQUEST" in asked["csr"]
-    assert asked["replaced"] == old.certificate.read_text()
+    assert asked["replaced"] == [{"content": old.certificate.read_text().strip()}]
 
 
 def test_a_certificate_of_another_key_is_refused(tmp_path):

@@ -17,8 +17,8 @@ module: certificate_pair
 short_description: a key that stays on its machine, a request for its certificate, and the certificate beside it
 description:
   - The pair is C(PATH.key) and C(PATH.crt). With C(names), says what to sign, C(csr), or nothing unless another
-    certificate is due. That one gets a new key, C(PATH.key.next), which nothing uses yet. What it replaces, if this CA
-    has signed that, is C(replaced).
+    certificate is due. That one gets a new key, C(PATH.key.next), which nothing uses yet. What it replaces, as
+    M(community.crypto.x509_crl) takes it, is C(replaced): the one that is there, if of this CA, and C(latest).
   - With C(certificate), puts that in place, together with its key. Neither is ever there half. Who is killed between
     the two leaves a key of another certificate, and so another one due.
   - Mode and owner of a key stay as they are; a first one is for root alone.
@@ -105,14 +105,16 @@ def why_due(key, file, wanted, now):
     return f"it ends in {max(0, end - now) / 86400:.0f} days" if end - now < LEFT * (end - begin) else ""
 
 
-def replaced(file, ca):
-    """Return the certificate that is there, empty if there is none of this CA's."""
+def replaced(file, wanted):
+    """Return the certificates that another one replaces, each once: {"content": PEM}."""
+    found = [wanted["latest"]]
     try:
         certificate = file.read_text()
-        signed(certificate, ca)
-        return certificate
+        signed(certificate, wanted["ca"])
+        found.append(certificate)
     except (OSError, Refused):
-        return ""
+        pass  # there is none, or it is for others to revoke
+    return [{"content": text} for text in dict.fromkeys(each.strip() for each in found) if text]
 
 
 def request(key, names, revoked_url):
@@ -143,7 +145,7 @@ def ask(path, wanted, check_mode):
         if not check_mode:
             following.unlink(missing_ok=True)
         return {"csr": "", "why": ""}
-    result = {"why": why, "replaced": replaced(file, wanted["ca"])}
+    result = {"why": why, "replaced": replaced(file, wanted)}
     about = wanted["names"], wanted["revoked_url"]
     made = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
     if not check_mode:
