@@ -24,7 +24,7 @@ up: .venv/controller engine ## make the local machines, deploy, prove that a log
 venv: .venv/controller ## make the virtual environment, to type commands by hand
 
 check: .venv/controller ## prove again that every node knows a login
-	$(PLAYBOOK) playbooks/check.yml $(ARGS)
+	$(PLAYBOOK) playbooks/verify.yml $(ARGS)
 
 status: .venv/controller ## how the cluster is: make status, make -s status ARGS=--json
 	@scripts/status -i $(INVENTORY) $(ARGS)
@@ -33,7 +33,7 @@ password: .venv/controller ## print the password of the demo account
 	@ANSIBLE_STDOUT_CALLBACK=summary $(PLAYBOOK) playbooks/password.yml
 
 hash: .venv/controller ## ask for a password and print the hash that app_users wants
-	@python roles/app/filter_plugins/passwords.py
+	@python plugins/filter/passwords.py
 
 down: .venv/controller ## remove all that `make up` made on the engine
 	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)
@@ -51,7 +51,7 @@ molecule: .venv/tests engine ## one scenario on machines of its own: make molecu
 	molecule test --no-command-borders -s $(SCENARIO)
 
 drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (50 minutes)
-	@scripts/drill
+	@scripts/load-test
 
 audit: .venv/tests ## ask for known vulnerabilities of the locked packages; ARGS go to pip-audit
 	@scripts/audit $(ARGS)

@@ -17,11 +17,11 @@ from pathlib import Path
 from anynode.redis_client import make_client
 from anynode.sessions import RedisStore
 from anynode.sessions.ids import make_id
-from render.balancer import Balancer, balancer
-from render.helpers import ROOT, Cluster
-from support.certificates import Authority, Pair
-from unit.helpers import PASSWORD, USER, environ
-from unit.servers import PREFIX, REDIS_PASSWORD, RedisServer
+from lib.ansible_runs import ROOT, Cluster
+from lib.certificates import Authority, Pair
+from lib.demo_app import PASSWORD, USER, environ
+from lib.redis_server import PREFIX, REDIS_PASSWORD, RedisServer
+from lib.rendered_nginx import Balancer, balancer
 
 from bench.machine import GUNICORN_CORES, OTHER_CORES, cpu_seconds, pinned
 

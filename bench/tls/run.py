@@ -13,8 +13,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from anynode import redis_client
-from render.helpers import render
-from support.certificates import Authority
+from lib.ansible_runs import render
+from lib.certificates import Authority
 
 from bench.machine import CORES, OTHER_CORES, describe, spread
 from bench.tls.hops import TIMEOUT_SECONDS, Way, start_redis, to_app, to_redis

@@ -1,11 +1,11 @@
-"""Tells a run, as it goes, which machines it has changed: the variable `run_changed` is true for each of them."""
+"""Tells a run, as it goes, which machines it has changed: the variable `host_changed` is true for each of them."""
 
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
 name: changes
 type: aggregate
-short_description: the variable C(run_changed) of hosts that this run has changed
+short_description: the variable C(host_changed) of hosts that this run has changed
 description:
   - Ansible itself counts changes, but tells plays nothing of them.
   - A delegated task counts for the machine that it went to.
@@ -13,7 +13,7 @@ description:
 
 
 class CallbackModule(CallbackBase):
-    """Sets `run_changed` for a host at the first change."""
+    """Sets `host_changed` for a host at the first change."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -28,7 +28,7 @@ class CallbackModule(CallbackBase):
         """Note a change."""
         if result.is_changed() and "results" not in result.result:  # a loop's items came one by one
             host = result.task.delegate_to or result.host.get_name()
-            self._variables.set_nonpersistent_facts(host, {"run_changed": True})
+            self._variables.set_nonpersistent_facts(host, {"host_changed": True})
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """Who failed may have changed something before."""

@@ -13,9 +13,9 @@ REGISTERED = {
     "certificate": "status_certificate",
     "upstream": "__nginx_upstream_told",
     "unit": "__nginx_unit",
-    "maintenance": "__nginx_maintenance_told",
-    "lock": "__run_lock_told",
-    "redis": "__redis_told",
+    "maintenance": "__nginx_maintenance_file",
+    "lock": "__deploy_lock_told",
+    "redis": "__redis_status",
     "app": "__app_told",
     "deployment": "__app_deployment_told",
 }
@@ -55,7 +55,7 @@ def status_report(hostvars, groups, addresses, asked, warn_days=WARN_DAYS):
         report["warnings"] += [
             f"{name} is out of {balancer} by the run that holds the lock; if that run is over, run it again"
             for balancer, place in node.get("balancers", {}).items()
-            if place.get("kind") == "run" and place.get("run") == (report["lock"] or {}).get("id")
+            if place.get("kind") == "deployment" and place.get("deployment") == (report["lock"] or {}).get("id")
         ]
     by_release = {node["name"]: node["release"] for node in report["nodes"] if node.get("release")}
     if len(set(by_release.values())) > 1:
@@ -74,12 +74,12 @@ def _registered(variables):
 def _reach(disks):
     """Whether a machine answered, and how full it is."""
     if disks.get("unreachable") or not disks:
-        return {"reachable": False, "state": "unreachable", "why": " ".join(str(disks.get("msg", "")).split())}
+        return {"reachable": False, "state": "unreachable", "reason": " ".join(str(disks.get("msg", "")).split())}
     found = {}
     for line in disks["stdout_lines"][1:]:
         free, size, path = line.split(None, 2)
         found[path] = {"path": path, "free": int(free), "size": int(size)}
-    return {"reachable": True, "state": "not asked", "why": "", "disks": list(found.values())}
+    return {"reachable": True, "state": "not asked", "reason": "", "disks": list(found.values())}
 
 
 def _tell_balancer(told):
@@ -89,7 +89,7 @@ def _tell_balancer(told):
     state = told["unit"].get("stdout", "unknown")
     if state in ("active", "reloading"):
         return found | {"state": "runs"}
-    return found | {"state": "stopped", "why": f"nginx.service is {state}"}
+    return found | {"state": "stopped", "reason": f"nginx.service is {state}"}
 
 
 def _tell_redis(told):
@@ -112,7 +112,7 @@ def _tell_app(told):
     current, service = told["deployment"].get("current", {}), told["app"]
     return {
         "state": service.get("state", "not asked"),
-        "why": service.get("why", ""),
+        "reason": service.get("reason", ""),
         "release": current.get("release"),
         "answers_as": service.get("release") or None,
         "run": current.get("run"),
@@ -123,8 +123,8 @@ def _tell_app(told):
 
 def _place(name, upstream):
     """Whether a balancer sends visitors to a node; if not, who took it out, since when, why."""
-    note = upstream["out"].get(name)
-    return {"in": name in upstream["listed"] and note is None, "listed": name in upstream["listed"]} | (note or {})
+    note = upstream["drained"].get(name)
+    return {"in": name in upstream["nodes"] and note is None, "nodes": name in upstream["nodes"]} | (note or {})
 
 
 def _problems(node, lock):
@@ -133,14 +133,14 @@ def _problems(node, lock):
     outs = {each: place for each, place in places.items() if not place["in"]}
     is_drained = bool(places) and all(place.get("kind") == "drain" for place in places.values())
     if node["state"] not in ("ready", "runs") and not is_drained:
-        yield f"is {node['state']}" + (f": {node['why']}" if node["why"] else "")
+        yield f"is {node['state']}" + (f": {node['reason']}" if node["reason"] else "")
     if node.get("answers_as") and node["answers_as"] != node["release"]:
         yield f"answers as release {node['answers_as']}, but {node['release']} is what it should run"
     for balancer, place in outs.items():
-        if not place["listed"]:
+        if not place["nodes"]:
             yield f"is unknown to {balancer}"
-        elif place.get("kind") != "drain" and (lock or {}).get("id") != place.get("run", ""):
-            yield f"is out of {balancer}: {place.get('why', 'nobody says why')}"
+        elif place.get("kind") != "drain" and (lock or {}).get("id") != place.get("deployment", ""):
+            yield f"is out of {balancer}: {place.get('reason', 'nobody says why')}"
     for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
         if node.get(name, "ok") != "ok":
             yield f"has {name} {node[name]}"
@@ -204,12 +204,12 @@ def _in_or_out(places):
     states = {place["in"] for place in (places or {}).values()}
     if not states:
         return "" if places is None else "?"
-    return "in" if states == {True} else "out" if states == {False} else "in and out"
+    return "in" if states == {True} else "drained" if states == {False} else "in and out"
 
 
 def _maintenance_lines(nodes):
     return [
-        f"{node['name']} turns visitors away since {_time(note.get('since'))}, by {note.get('by')}: {note.get('why')}"
+        f"{node['name']} turns visitors away since {_time(note.get('since'))}, by {note.get('by')}: {note.get('reason')}"
         for node in nodes
         if (note := node.get("maintenance"))
     ]
@@ -218,10 +218,10 @@ def _maintenance_lines(nodes):
 def _out_lines(nodes):
     return [
         f"{node['name']} is out of {balancer} since {_time(place.get('since'))},"
-        f" by {place.get('by')}: {place.get('why')}"
+        f" by {place.get('by')}: {place.get('reason')}"
         for node in nodes
         for balancer, place in node.get("balancers", {}).items()
-        if not place["in"] and place["listed"]
+        if not place["in"] and place["nodes"]
     ]
 
 

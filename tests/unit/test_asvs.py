@@ -10,7 +10,7 @@ from anynode import redis_client
 from anynode.config import Config
 from anynode.sessions import errors
 from anynode.sessions.breaker import Breaker
-from unit.helpers import environ
+from lib.demo_app import environ
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "asvs.md").read_text()

@@ -6,12 +6,12 @@ from flask import Flask
 
 from . import api, commands, csrf, errors, health, views
 from .config import Config
+from .hash_queue import HashQueue
+from .login_limiter import Limits, LoginLimiter, NoLoginLimiter
 from .proxy import TrustedProxy
 from .redis_client import make_client
+from .response_headers import ResponseHeaders
 from .sessions import MemoryStore, Observer, RedisStore, SharedSessionInterface, Store
-from .stamp import Stamp
-from .throttle import Limits, NoThrottle, Throttle
-from .turnstile import Turnstile
 from .users import Users
 
 
@@ -34,11 +34,13 @@ def create_app(config: Config | None = None) -> Flask:
     store = _make_store(config)
     app.extensions["users"] = Users(config.users)
     app.extensions["throttle"] = _make_throttle(config, store)
-    app.extensions["turnstile"] = Turnstile(config.login_threads)
+    app.extensions["turnstile"] = HashQueue(config.login_threads)
     app.session_interface = SharedSessionInterface(store)
     for part in (csrf, errors, health, api, views, commands):
         part.register(app)
-    stamped = Stamp(app.wsgi_app, {"X-Node": config.node, "X-Release": config.release, "X-Run": config.run})
+    stamped = ResponseHeaders(
+        app.wsgi_app, {"X-Node": config.node, "X-Release": config.release, "X-Deployment": config.run}
+    )
     app.wsgi_app = TrustedProxy(stamped, config.trusted_proxies)  # type: ignore[method-assign] # Flask's own advice
     return app
 
@@ -62,9 +64,9 @@ def _make_store(config: Config) -> Store:
     return RedisStore(client, prefix=config.session_prefix, observer=_make_observer(config), **limits)
 
 
-def _make_throttle(config: Config, store: Store) -> NoThrottle:
+def _make_throttle(config: Config, store: Store) -> NoLoginLimiter:
     if not isinstance(store, RedisStore):
-        return NoThrottle()
+        return NoLoginLimiter()
     limits = Limits(
         window=config.login_window_seconds,
         client=config.login_failures,
@@ -72,7 +74,7 @@ def _make_throttle(config: Config, store: Store) -> NoThrottle:
         account=config.login_account_failures,
         pause=config.login_pause_seconds,
     )
-    return Throttle(store, config.session_prefix, limits)
+    return LoginLimiter(store, config.session_prefix, limits)
 
 
 def _make_observer(config: Config) -> Observer:

@@ -58,7 +58,7 @@ class Config:
         config = cls(
             node=read("APP_NODE", _name),
             release=read("APP_RELEASE", _name, "dev"),
-            run=read("APP_RUN", _name, "none"),
+            run=read("APP_DEPLOYMENT", _name, "none"),
             secret_key=read("APP_SECRET_KEY", _secret_key),
             secret_key_fallbacks=read("APP_SECRET_KEY_FALLBACKS", _secret_keys, ""),
             users=read("APP_USERS", _users),

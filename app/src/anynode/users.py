@@ -8,7 +8,7 @@ from typing import Any
 from flask import abort, current_app, request
 from werkzeug.security import check_password_hash
 
-from .browsers import known_browser, remember_browser
+from .device_cookie import known_device, remember_device
 from .sessions import current_session as session
 
 PASSWORD_BYTES = 1024  # no hash is computed of a longer one
@@ -50,7 +50,7 @@ def log_in(name: str, password: str) -> bool:
     session.update(started_on=node, csrf=token_urlsafe(32), counter=0, note="")
     session.log_in(name, address=request.remote_addr or "", agent=request.user_agent.string, node=node)
     session.save()
-    remember_browser(name)
+    remember_device(name)
     return True
 
 
@@ -107,7 +107,7 @@ def _is_password(name: str, password: str) -> bool:
         with turnstile.gate:
             return _users().knows(name, password)
 
-    address, browser = request.remote_addr or "", known_browser(name)
+    address, browser = request.remote_addr or "", known_device(name)
     found: bool = throttle.check(name, address, browser, is_right, turnstile.place)
     return found
 

@@ -1,1 +1,0 @@
-"""Visitors who notice: logged-in load through the balancer, each answer checked. See `python -m bench.load --help`."""

@@ -1,0 +1,266 @@
+"""Nobody gets in: what an id is, where it may appear, and what opens nothing."""
+
+import logging
+import random
+import re
+from pathlib import Path
+
+import flask
+import pytest
+from anynode.sessions import Session
+from anynode.sessions.ids import make_id
+from flask import session
+from lib.browser import Browser
+from lib.demo_app import PASSWORD, USER, log_in, make_app, session_cookie, token
+from lib.redis_server import free_port
+from redis.exceptions import ConnectionError
+from werkzeug.exceptions import HTTPException
+
+ROOT = Path(__file__).resolve().parents[2]
+SECURE = {"APP_COOKIE_SECURE": "true"}
+COOKIE = "__Host-session"
+
+
+def make_ids(count):
+    random.seed(1)  # a generator that can be seeded would repeat itself here
+    return [make_id() for _ in range(count)]
+
+
+def test_an_id_has_256_bits_that_the_operating_system_made():
+    ids = make_ids(3000)
+    symbols = [len({each[place] for each in ids}) for place in range(2, 45)]
+    assert symbols == [64] * 42 + [16], "42 characters of 6 bits and one of 4"
+    assert not {each[2:] for each in ids} & {each[2:] for each in make_ids(3000)}
+
+
+def secrets_of(session_id):
+    """An id, and the part of it that opens something."""
+    return session_id, session_id[2:]
+
+
+def everything_that_can_happen(app, client, monkeypatch):
+    """Requests of all kinds, with their responses: right ones, wrong ones, and those that break something."""
+    form = {"csrf": token(client), "password": PASSWORD, "note": "x"}
+    yield client.get("/")
+    yield client.get("/sessions")
+    for path in ("session", "sessions"):
+        yield client.get(f"/api/{path}")
+    yield client.post("/api/counter", json={})
+    yield client.put("/api/note", json={"note": "x"})
+    yield client.put("/api/note", json={"note": "x" * 5000})
+    yield client.put("/api/note", data=b"{", content_type="application/json")
+    yield client.put("/api/note", data=b"{")
+    for path in ("/counter", "/note"):
+        yield client.post(path, data=form)
+        yield client.post(path, data={"csrf": "wrong"})
+    yield client.get("/nothing", headers={"Accept": "text/html"})
+    yield client.get("/login")
+    yield client.get("/broken")
+    yield client.get("/forbidden")
+    with monkeypatch.context() as patch:
+        patch.setattr(app.session_interface.store, "_client", None)
+        patch.setattr(app.session_interface.store, "_read", _broken_script)
+        yield client.get("/api/session")
+        yield client.get("/")
+    yield client.post("/sessions", data=form | {"end": "others"})
+    yield client.delete("/api/sessions", json={"password": PASSWORD})
+    yield client.delete("/api/sessions", json={"password": "wrong"})
+    yield log_in(client)
+    yield log_in(client, "bob")
+    yield client.post("/api/logout", json={})
+    yield client.get("/api/session")
+
+
+def _broken_script(keys, args):
+    raise ConnectionError(f"while asking for {keys} with {args}")
+
+
+@pytest.mark.parametrize("browser", ["text/html", "application/json"])
+def test_an_id_is_nowhere_but_in_its_cookie(redis, monkeypatch, caplog, browser):
+    app = make_app(redis.port, **SECURE)
+    app.add_url_rule("/broken", "broken", lambda: 1 / len(session["nothing"]))
+    app.add_url_rule(
+        "/forbidden",
+        "forbidden",
+        lambda: flask.abort(403, f"not for {session._get_current_object()!r} {dict(session)}"),
+    )
+    client = app.test_client()
+    client.environ_base["HTTP_ACCEPT"] = browser
+    ids = set()
+    with caplog.at_level(logging.DEBUG), redis.admin.monitor() as monitor:
+        log_in(client)
+        ids.add(session_cookie(client, COOKIE))
+        seen = []
+        for response in everything_that_can_happen(app, client, monkeypatch):
+            ids.add(session_cookie(client, COOKIE))
+            headers = [line for line in response.headers if line[0] != "Set-Cookie"]
+            seen.append(f"{response.request.url} {headers} {response.text}")
+        redis.admin.echo("end")
+        for command in iter(monitor.next_command, None):
+            seen.append(command["command"])
+            if command["command"].startswith("ECHO"):
+                break
+    ids -= {None}
+    assert len(ids) >= 5
+    assert len(caplog.records) >= 3, "control: errors were logged"
+    text = "\n".join([*seen, caplog.text])
+    assert [each for session_id in ids for each in secrets_of(session_id) if each in text] == []
+
+
+def test_what_a_login_shaped_is_never_cached(redis, monkeypatch):
+    app = make_app(redis.port)
+    app.add_url_rule("/broken", "broken", lambda: 1 / len(session["nothing"]))
+    app.add_url_rule("/forbidden", "forbidden", lambda: flask.abort(403, str(session)))
+    client = app.test_client()
+    log_in(client)
+    for response in everything_that_can_happen(app, client, monkeypatch):
+        assert response.headers["Cache-Control"] == "no-store", response.request.path
+
+
+def test_an_id_that_is_not_in_the_cookie_opens_nothing(redis):
+    app = make_app(redis.port)
+    client = app.test_client()
+    log_in(client)
+    session_id = session_cookie(client)
+    stranger = app.test_client(use_cookies=False)
+    bearer = {"Authorization": f"Bearer {session_id}", "X-Session": session_id, "X-Session-ID": session_id}
+    assert stranger.get("/api/session", headers=bearer).status_code == 401
+    assert stranger.get(f"/api/session?session={session_id}").status_code == 401
+    assert stranger.get(f"/api/session;session={session_id}").status_code == 404
+    assert stranger.post("/api/counter", json={"session": session_id}).status_code == 401
+    assert stranger.get("/api/session", headers={"Cookie": f"session={session_id}"}).status_code == 200, "control"
+
+
+def test_a_host_cookie_is_deleted_as_a_browser_wants_it(redis):
+    app = make_app(redis.port, **SECURE)
+    browser = Browser()
+    browser.request(app, "POST", "/api/login", json={"username": USER, "password": PASSWORD})
+    assert browser.cookies.keys() == {COOKIE, "__Host-device"}
+    response = browser.request(app, "POST", "/api/logout", json={})
+    assert browser.cookies.keys() == {"__Host-device"}
+    (line,) = response.headers.getlist("Set-Cookie")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=0"} <= set(line.split("; "))
+
+
+def test_a_planted_id_is_not_the_one_after_the_login(redis):
+    app = make_app(redis.port)
+    planted = make_id()
+    victim, attacker = app.test_client(), app.test_client()
+    for client in (victim, attacker):
+        client.set_cookie("session", planted)
+    log_in(victim)
+    assert session_cookie(victim) != planted
+    assert victim.get("/api/session").status_code == 200
+    assert attacker.get("/api/session").status_code == 401
+
+
+@pytest.mark.parametrize("way", ["page", "api"])
+def test_who_gives_the_password_again_gets_a_new_id(redis, way):
+    app = make_app(redis.port)
+    client, thief = app.test_client(), app.test_client()
+    log_in(client)
+    thief.set_cookie("session", session_cookie(client))
+    assert thief.get("/api/session").status_code == 200
+    if way == "page":
+        form = {"csrf": token(client), "password": PASSWORD, "end": "others"}
+        assert client.post("/sessions", data=form).status_code == 303
+    else:
+        assert client.delete("/api/sessions", json={"password": PASSWORD}).status_code == 200
+    assert client.get("/api/session").status_code == 200
+    assert thief.get("/api/session").status_code == 401
+
+
+def test_a_wrong_password_gives_no_new_id(redis):
+    client = make_app(redis.port).test_client()
+    log_in(client)
+    before = session_cookie(client)
+    assert client.delete("/api/sessions", json={"password": "wrong"}).status_code == 403
+    assert session_cookie(client) == before
+
+
+PLANTED = {
+    "string": lambda admin, key: admin.set(key, "x"),
+    "list": lambda admin, key: admin.rpush(key, "x"),
+    "set": lambda admin, key: admin.sadd(key, "x"),
+    "sorted set": lambda admin, key: admin.zadd(key, {"x": 1}),
+    "stream": lambda admin, key: admin.xadd(key, {"x": "y"}),
+    "foreign hash": lambda admin, key: admin.hset(key, "user", "eve"),
+}
+FIRST = {
+    "page": lambda client: client.get("/"),
+    "api": lambda client: client.get("/api/session"),
+    "login": log_in,
+    "logout": lambda client: client.post("/api/logout", json={}),
+}
+
+
+@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_a_foreign_value_in_the_place_of_a_session_lets_the_visitor_start_afresh(redis, plant, first):
+    client = make_app(redis.port).test_client()
+    log_in(client)
+    (key,) = redis.session_keys()
+    redis.admin.delete(key)
+    plant(redis.admin, key)
+    redis.admin.expire(key, 100)
+    assert first(client).status_code in (200, 401)
+    assert not redis.admin.exists(key)
+    assert log_in(client).status_code == 200
+    assert client.get("/api/session").json["user"] == USER
+
+
+def look_at(admin, key):
+    looks = {"string": admin.get, "list": lambda key: admin.lrange(key, 0, -1), "set": admin.smembers}
+    looks |= {"zset": lambda key: admin.zrange(key, 0, -1), "stream": admin.xrange, "hash": admin.hgetall}
+    return looks[admin.type(key)](key)
+
+
+@pytest.mark.parametrize("change", [lambda s: s.update(a=2), lambda s: s.rotate(), lambda s: s.increment("a")])
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_a_foreign_value_that_comes_between_read_and_write_is_never_written_to(redis, plant, change):
+    store = make_app(redis.port).session_interface.store
+    made = Session(store, None)
+    made["a"] = 1
+    made.save()
+    found = Session(store, made.new_id)
+    assert found["a"] == 1
+    (key,) = redis.session_keys()
+    redis.admin.delete(key)
+    plant(redis.admin, key)
+    redis.admin.expire(key, 100)
+    before = look_at(redis.admin, key)
+    with pytest.raises((HTTPException, ValueError)):
+        change(found)
+        found.save()
+    assert look_at(redis.admin, key) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "setting"),
+    [
+        ("roles/nginx/templates/log.conf.j2", r"log_format .*?;\n"),
+        ("roles/app/templates/gunicorn.conf.py.j2", r"access_log_format = .*\n"),
+    ],
+)
+def test_no_access_log_names_a_cookie(path, setting):
+    (format,) = re.findall(setting, (ROOT / path).read_text(), re.DOTALL if ";" in setting else 0)
+    assert "request_id" in format
+    assert "cookie" not in format.lower()
+
+
+def test_redis_away_lets_nobody_in():
+    client = make_app(free_port()).test_client()
+    client.set_cookie("session", make_id())
+    for response in (client.get("/api/session"), log_in(client), client.get("/sessions")):
+        assert response.status_code == 503
+        assert USER not in response.text
+
+
+@pytest.mark.parametrize("path", ["/", "/sessions"])
+def test_every_page_that_needs_a_login_has_a_way_out(redis, path):
+    client = make_app(redis.port).test_client()
+    log_in(client)
+    page = client.get(path).text
+    assert 'action="/logout"' in page
+    assert client.post("/logout", data={"csrf": token(client, path)}).status_code == 303
+    assert client.get("/api/session").status_code == 401

@@ -1,0 +1,155 @@
+"""What each request costs in Redis: counted on the wire, by MONITOR, and in the append-only file."""
+
+import socket
+import threading
+
+import pytest
+from anynode.sessions import current_session as session
+from lib.demo_app import PASSWORD, log_in, make_app
+
+
+class CountingProxy:
+    """Stands before Redis and counts how often clients connect, and how often they wait for an answer."""
+
+    def __init__(self, port):
+        self._redis = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.connections = self.round_trips = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            client, _ = self._listener.accept()
+            self.connections += 1
+            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def _pass_on(self, client):
+        with client, socket.create_connection(self._redis) as server:
+            threading.Thread(target=self._pass_back, args=(server, client), daemon=True).start()
+            self._is_waiting = False
+            while data := client.recv(65536):
+                self.round_trips += not self._is_waiting
+                self._is_waiting = True
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+    def _pass_back(self, server, client):
+        while data := server.recv(65536):
+            self._is_waiting = False
+            client.sendall(data)
+
+
+STRANGERS = {
+    "the login page": lambda client: client.get("/"),
+    "a call": lambda client: client.get("/api/session"),
+    "a logout": lambda client: client.post("/api/logout", json={}),
+}
+FREE = {
+    "health": lambda client: client.get("/healthz"),
+    "a file": lambda client: client.get("/static/style.css"),
+    "nothing": lambda client: client.get("/nothing"),
+}
+# round trips, and the request
+READS = {
+    "a page": (1, lambda client: client.get("/")),
+    "a call": (1, lambda client: client.get("/api/session")),
+    "the same note again": (1, lambda client: client.put("/api/note", json={"note": ""})),
+    "a list of sessions": (2, lambda client: client.get("/api/sessions")),
+}
+WRITES = {
+    "a note": (2, lambda client: client.put("/api/note", json={"note": "x"})),
+    "a counter": (2, lambda client: client.post("/api/counter", json={})),
+}
+LOGIN = 2  # beside what it does to sessions: a try is counted before its hash is computed, and judged after
+CHANGES = {
+    "ending others, with the password, which gives a new id": (
+        LOGIN + 3,
+        lambda client: client.delete("/api/sessions", json={"password": PASSWORD}),
+    ),
+    "another login": (LOGIN + 2, lambda client: log_in(client)),
+    "a rotation": (2, lambda client: client.get("/rotate")),
+    "a logout": (1, lambda client: client.post("/api/logout", json={})),
+    "a logout everywhere": (2, lambda client: client.get("/end-all")),
+}
+END_OTHERS = 2, lambda client: client.get("/end-others")
+
+
+@pytest.fixture(scope="module")
+def proxy(shared_redis):
+    return CountingProxy(shared_redis.port)
+
+
+@pytest.fixture
+def app(redis, proxy):
+    app = make_app(proxy.port)
+    app.add_url_rule("/rotate", "rotate", lambda: session.rotate() or "")
+    app.add_url_rule("/end-others", "end others", lambda: str(session.end_others()))
+    app.add_url_rule("/end-all", "end all", lambda: str(session.end_all()))
+    client = app.test_client()  # so that Redis knows all scripts
+    for _, request in [*READS.values(), *WRITES.values(), END_OTHERS, *CHANGES.values()]:
+        log_in(client)
+        request(client)
+    return app
+
+
+@pytest.fixture(params=[1, 10])
+def ada(app, request):
+    """Who is logged in, with so many sessions."""
+    clients = [app.test_client() for _ in range(request.param)]
+    for client in clients:
+        assert log_in(client).status_code == 200
+    return clients[0]
+
+
+@pytest.fixture
+def cost(redis, proxy):
+    """Sends a request. Returns its round trips, whether Redis wrote something down, whether it set a cookie."""
+
+    def cost(client, request):
+        aof, connections, round_trips = redis.aof_bytes(), proxy.connections, proxy.round_trips
+        with redis.watch() as seen:
+            response = request(client)
+        assert response.status_code < 500
+        assert proxy.connections == connections
+        assert len(seen.sent) == proxy.round_trips - round_trips, "one command each"
+        return len(seen.sent), redis.aof_bytes() > aof, "Set-Cookie" in response.headers
+
+    return cost
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_who_has_no_session_costs_nothing_and_gets_no_cookie(app, cost, name):
+    assert cost(app.test_client(), STRANGERS[name]) == (0, False, False)
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_what_needs_no_session_costs_nothing_even_with_a_cookie(ada, cost, name):
+    assert cost(ada, FREE[name]) == (0, False, False)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_read_writes_nothing_and_sets_no_cookie(ada, cost, name):
+    round_trips, request = READS[name]
+    assert cost(ada, request) == (round_trips, False, False)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_is_one_round_trip_more_and_sets_no_cookie(ada, cost, name):
+    round_trips, request = WRITES[name]
+    assert cost(ada, request) == (round_trips, True, False)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_the_id_costs_the_same_however_many_sessions_there_are(ada, cost, name):
+    round_trips, request = CHANGES[name]
+    assert cost(ada, request) == (round_trips, True, True)
+
+
+def test_ending_all_others_is_too(ada, cost):
+    assert cost(ada, END_OTHERS[1])[0] == END_OTHERS[0]
+    assert cost(ada, READS["a call"][1])[0] == 1
+
+
+def test_a_login_without_a_cookie_is_one_round_trip_more(app, cost):
+    assert cost(app.test_client(), log_in) == (LOGIN + 1, True, True)

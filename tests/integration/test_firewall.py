@@ -1,0 +1,346 @@
+"""The rules of each group, loaded in network namespaces where each tier, and a stranger, knocks at each other one."""
+
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from lib.ansible_runs import load_module, render, tool
+from lib.port_scan import ANYWHERE, documented, knock
+
+firewall = load_module("plugins/modules/firewall.py")
+LIST = " ".join(firewall.LIST + firewall.TABLE)
+GROUPS = {"lb1": "nginx", "redis1": "redis", "app1": "app", "app2": "app", "stranger": None}
+RENDERED = {80: 18088, 443: 18443}  # what render() takes for these
+OTHERS = (9100, 9464, 5432)  # of no role; something listens there, too
+NETWORKS = {"IPv4": "10.91.0.{}", "IPv6": "2001:db8:91::{}"}
+
+LISTEN = """
+import select, socket, sys
+doors = [socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True) for port in sys.argv[1:]]
+print("ready", flush=True)
+guests = []
+while True:
+    for door in select.select(doors, [], [])[0]:
+        guests.append(door.accept())
+"""
+
+
+class Net:
+    """Machines on one link: namespaces whose veths meet at a bridge in a namespace of its own."""
+
+    def __init__(self, addresses):
+        self.addresses, self.processes = addresses, []
+        self.names = {host: f"anynode-{os.getpid()}-{host}" for host in (*addresses, "switch")}
+
+    def __enter__(self):
+        for name in self.names.values():
+            self.ip("netns", "add", name)
+        self.ip("link", "add", "br0", "type", "bridge", at="switch")
+        self.ip("link", "set", "br0", "up", at="switch")
+        for host, address in self.addresses.items():
+            self.ip("link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", self.names[host], at="switch")
+            self.ip("link", "set", host, "master", "br0", "up", at="switch")
+            options = ["nodad"] if ":" in address else []
+            self.ip("link", "set", "lo", "up", at=host)
+            self.run(host, "sysctl -qw net.ipv6.conf.eth0.accept_dad=0")
+            self.ip("link", "set", "eth0", "up", at=host)
+            self.ip("addr", "add", f"{address}/64" if options else f"{address}/24", "dev", "eth0", *options, at=host)
+        return self
+
+    def __exit__(self, *error):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        for name in self.names.values():
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+
+    def ip(self, *words, at=None):
+        """Run ip, in a machine's namespace if one is named."""
+        subprocess.run(["ip", *(["-n", self.names[at]] if at else []), *words], check=True)
+
+    def run(self, host, command, **options):
+        """Run a shell command on a machine; return what it printed."""
+        words = ["ip", "netns", "exec", self.names[host], "sh", "-c", command]
+        return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+    def start(self, host, script, *arguments):
+        """Start a Python script on a machine, and wait for its first line; return the process."""
+        words = ["ip", "netns", "exec", self.names[host], sys.executable, "-c", script, *map(str, arguments)]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        process.stdout.readline()
+        return process
+
+    def link_local(self, host):
+        """The link-local address of a machine, as others have to write it."""
+        shown = self.run(host, "ip -6 -brief addr show dev eth0 scope link")
+        return shown.split()[2].split("/")[0] + "%eth0"
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def rendered(request, tmp_path_factory):
+    return render(tmp_path_factory.mktemp("firewall"), 2, NETWORKS[request.param])
+
+
+@pytest.fixture(scope="module")
+def net(rendered):
+    """All machines, with their rules, and with a listener on every port that matters."""
+    tool("nft", "nftables")
+    if os.geteuid() or subprocess.run(["unshare", "--net", "true"], check=False).returncode:
+        pytest.skip("network namespaces need CAP_NET_ADMIN and CAP_SYS_ADMIN: run as root")
+    last = rendered.addresses["lb1"].rpartition("10")[0] + "99"
+    with Net(rendered.addresses | {"stranger": last}) as made:
+        for host in rendered.addresses:
+            made.start(host, LISTEN, *sorted({port for _, port in rules()}), *OTHERS)
+            made.run(host, f"nft --file {rendered.files / host / 'firewall.nft'}")
+        yield made
+
+
+def rules():
+    """docs/firewall.md, with the ports that render() chose."""
+    return {(group, RENDERED.get(port, port)): source for (group, port), source in documented().items()}
+
+
+def admitted(host, knocker):
+    """The ports of a machine that a machine may reach."""
+    may = {ANYWHERE, GROUPS[knocker]}
+    return {port for (group, port), source in rules().items() if group == GROUPS[host] and source in may}
+
+
+def heard(net, host, knocker, address, **options):
+    return knock(lambda command: net.run(knocker, command), address, **options)
+
+
+def test_the_table_in_the_docs_is_found():
+    assert {group for group, _ in documented()} == {"nginx", "redis", "app"}
+    assert len(documented()) == 7
+
+
+@pytest.mark.parametrize("host", [host for host in GROUPS if GROUPS[host]])
+def test_each_machine_reaches_what_the_docs_say_and_nothing_else(net, host):
+    """By the address of the cluster, and by the link's own, which no list has."""
+    listening = {port for _, port in rules()} | set(OTHERS)
+    knockers = [each for each in GROUPS if each != host]
+
+    def tried(knocker):
+        for address in (net.addresses[host], net.link_local(host)):
+            said = heard(net, host, knocker, address, ports=listening)
+            opened = {port for port, answer in said.items() if answer == "open"}
+            expected = admitted(host, "stranger" if "%" in address else knocker)
+            assert opened == expected, f"{knocker} at {address}: {said}"
+            # No other port answers at all.
+            assert set(said) == {port for group, port in rules() if group == GROUPS[host]}
+
+    with ThreadPoolExecutor(len(knockers)) as pool:
+        list(pool.map(tried, knockers))
+
+
+def test_a_machine_reaches_itself_and_asks_others(net):
+    assert heard(net, "app1", "app1", net.addresses["app1"], ports=[8000, 9464]) == {8000: "open", 9464: "open"}
+    # The answer comes back to a port that no rule names.
+    assert heard(net, "redis1", "app1", net.addresses["redis1"], ports=[6379]) == {6379: "open"}
+
+
+# Asks from this port.
+ASK = "import socket, sys; socket.create_connection((sys.argv[1], 6379), 3, ('', 45678)); print('open')"
+
+
+def test_a_port_of_the_list_may_be_one_that_a_machine_asks_from(net, rendered):
+    """Or every so many connections would fail, once users list ports that the kernel also hands out."""
+    text = rendered.text("app1/firewall.nft")
+    assert "dport 8000" in text
+    net.run("app1", "nft --file -", input=text.replace("dport 8000", "dport 45678"))
+    try:
+        assert net.run("app1", shlex.join(["python3", "-c", ASK, net.addresses["redis1"]])) == "open\n"
+    finally:
+        net.run("app1", "nft --file -", input=text)
+
+
+# Sends 200 echo requests at once; prints how many were answered within a second.
+PINGS = """
+import socket, struct, sys, time
+v6 = ":" in sys.argv[1]
+family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if v6 else (socket.AF_INET, socket.IPPROTO_ICMP)
+request, answer, header = (128, 129, 0) if v6 else (8, 0, 20)
+door = socket.socket(family, socket.SOCK_RAW, protocol)
+for number in range(200):
+    checksum = 0xffff - (request << 8) - number  # for IPv6 the kernel makes its own
+    door.sendto(struct.pack("!BBHHH", request, 0, checksum, 0, number), (sys.argv[1], 0))
+door.settimeout(0.1)
+answered, end = 0, time.monotonic() + 1
+while time.monotonic() < end:
+    try:
+        answered += door.recv(100)[header] == answer
+    except TimeoutError:
+        pass
+print(answered)
+"""
+
+
+def test_neighbours_are_found_and_pings_answered_but_not_a_flood_of_them(net):
+    address = net.addresses["redis1"]
+    for family in ("-4", "-6"):
+        net.run("stranger", f"ip {family} neigh flush dev eth0")
+    assert heard(net, "redis1", "stranger", address, ports=[22]) == {22: "open"}
+    answered = int(net.run("stranger", shlex.join(["python3", "-c", PINGS, address])))
+    assert 20 <= answered <= 60
+
+
+HOLD = """
+import socket, sys
+held = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    held.sendall(b"x")
+    held.settimeout(2)
+    print(held.recv(1) or "closed", flush=True)
+except OSError as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
+def test_a_node_that_left_loses_what_it_holds(net, rendered):
+    """What others hold lives on."""
+    held = {host: net.start(host, HOLD, net.addresses["redis1"], 6379) for host in ("app1", "app2")}
+    text = rendered.text("redis1/firewall.nft")
+    left = text.replace(f", {net.addresses['app2']} }}", " }")
+    assert left != text
+    net.run("redis1", "nft --file -", input=left)
+    said = {host: process.communicate("go on\n")[0].strip() for host, process in held.items()}
+    net.run("redis1", "nft --file -", input=text)
+    assert said == {"app1": "TimeoutError", "app2": "ConnectionResetError"}
+
+
+def test_other_tables_stay(net, rendered):
+    net.run("redis1", "nft 'table inet theirs { chain input { type filter hook input priority 10; accept; }; }'")
+    theirs = net.run("redis1", "nft list table inet theirs")
+    net.run("redis1", f"nft --file {rendered.files / 'redis1' / 'firewall.nft'}")
+    assert net.run("redis1", "nft list table inet theirs") == theirs
+    net.run("redis1", "nft delete table inet theirs")
+
+
+# Connects so often, holding all; prints how many were let in.
+CROWD = """
+import socket, struct, sys
+own, address, port, count = sys.argv[1:]
+held = []
+for _ in range(int(count)):
+    try:
+        held.append(socket.create_connection((address, int(port)), 2, (own, 0) if own else None))
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the other side never closes
+    except ConnectionError:
+        pass
+print(len(held), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_one_client_takes_no_more_connections_than_it_may(net, rendered):
+    """At all ports together; of IPv6 a client is a /64. Who was turned away comes in when others have gone."""
+    stranger, balancer = net.addresses["stranger"], net.addresses["lb1"]
+    neighbour = stranger[:-2] + "98"  # in the same /64
+    text = rendered.text("lb1/firewall.nft")
+    assert text.count("ct count over 500 ") == 2
+    net.run("lb1", "nft --file -", input=text.replace("over 500 ", "over 5 "))
+    loaded = net.run("lb1", LIST)
+    own = f"{neighbour}/64 dev eth0 nodad" if ":" in stranger else f"{neighbour}/24 dev eth0"
+    net.run("stranger", f"ip address add {own}")
+
+    def crowd(own, port, count, address=balancer):
+        words = ["ip", "netns", "exec", net.names["stranger"], sys.executable, "-c", CROWD, own, address]
+        words += [str(port), str(count)]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        net.processes.append(process)
+        return process, int(process.stdout.readline())
+
+    try:
+        first, entered = crowd(stranger, 18443, 3)
+        assert entered == 3
+        second, entered = crowd(stranger, 18088, 10)
+        assert entered == 2
+        _, entered = crowd(neighbour, 18443, 10)
+        assert entered == (0 if ":" in stranger else 5)
+        assert crowd("", 18443, 10, net.link_local("lb1"))[1] == 5  # yet another network
+        assert crowd(stranger, 22, 10)[1] == 10
+        # Who is connected is no part of the rules.
+        assert net.run("lb1", LIST) == loaded
+        assert stranger not in loaded
+        for process in (first, second):
+            process.communicate("go\n")
+        _, entered = crowd(stranger, 18443, 10)
+        assert entered == 5
+    finally:
+        net.run("lb1", "nft --file -", input=text)
+
+
+def test_behind_another_balancer_nobody_is_counted(tmp_path):
+    inventory = render(tmp_path, 2, nginx_trusted_proxies=["192.0.2.250"])
+    assert "ct count" not in inventory.text("lb1/firewall.nft")
+
+
+class Machine:
+    """What firewall.py takes for Ansible's module, on a machine of the net: without systemd."""
+
+    check_mode = False
+
+    def __init__(self, net, host):
+        self.words = ["ip", "netns", "exec", net.names[host]]
+
+    def run_command(self, command, check_rc=False, data=None):
+        if command[0].startswith("systemd"):
+            return 0, "", ""
+        done = subprocess.run([*self.words, *command], check=check_rc, capture_output=True, text=True, input=data)
+        return done.returncode, done.stdout, done.stderr
+
+    def get_bin_path(self, name, required):
+        return name
+
+
+def test_rules_on_probation_leave_all_that_was_there_to_come_back(net, rendered, tmp_path, monkeypatch):
+    """The table that Redis once had to itself, too, which the rules delete."""
+    for name in ("PROPOSED", "BEFORE"):
+        monkeypatch.setattr(firewall, name, tmp_path / name)
+    old = "table inet anynode_redis { chain input { type filter hook input priority 0; tcp dport 6379 drop; }; }"
+    net.run("redis1", f"nft '{old}'")
+    ours = net.run("redis1", "nft list table inet anynode")
+    before = net.run("redis1", "nft list ruleset")
+    machine = firewall.Firewall(Machine(net, "redis1"))
+    rules = rendered.text("redis1/firewall.nft").replace("6379", "6380")
+    machine.load(rules, machine.loaded(), 45, on_probation=False)
+    assert "anynode_redis" not in net.run("redis1", "nft list ruleset")
+    net.run("redis1", f"nft --file {tmp_path}/BEFORE")
+    assert net.run("redis1", "nft list table inet anynode") == ours
+    assert sorted(net.run("redis1", "nft list ruleset").splitlines()) == sorted(before.splitlines())
+    net.run("redis1", "nft delete table inet anynode_redis")
+
+
+addresses = load_module("plugins/filter/addresses.py")
+
+
+def test_overlapping_networks_become_one():
+    sources = ["192.0.2.7", "192.0.2.0/24", "2001:db8::1", "198.51.100.4"]
+    assert addresses.addresses(sources, 4) == ["192.0.2.0/24", "198.51.100.4"]
+    assert addresses.addresses(sources, 6) == ["2001:db8::1"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", True),
+        ("198.51.100.1", False),
+        ("::ffff:192.0.2.7", True),
+        ("fe80::1%eth0", True),
+        ("fd00::1", False),
+    ],
+)
+def test_a_controller_is_recognised(address, expected):
+    assert addresses.admit(["192.0.2.0/24", "fe80::/10"], address) is expected
+
+
+def test_what_is_no_address_is_named():
+    with pytest.raises(Exception, match="'banana' does not appear to be an IPv4 or IPv6 network"):
+        addresses.addresses(["banana"], 4)

@@ -1,0 +1,433 @@
+"""Moving over from Flask-Session: releases 0 to 3 of examples/from_flask_session.py side by side, on one Redis."""
+
+import logging
+import pickle
+import random
+import subprocess
+import sys
+import threading
+
+import flask_session
+import from_flask_session
+import msgspec
+import pytest
+from anynode.redis_client import make_client
+from anynode.sessions import SessionStoreError
+from anynode.sessions.flask_session import BothInterface
+from flask import session
+from integration.test_examples import redis_client
+from lib.browser import Browser
+from lib.demo_app import HASH, PASSWORD, USER
+from lib.redis_server import REDIS_PASSWORD, free_port
+from redis import Redis
+
+NEW = "__Host-session"
+USERS = {USER: HASH, "bob": HASH}
+
+
+def make_nodes(port):
+    return [from_flask_session.create_app(redis_client(port), USERS, release) for release in range(4)]
+
+
+@pytest.fixture
+def nodes(redis):
+    """One of each release."""
+    return make_nodes(redis.port)
+
+
+def logged_in(app, browser=None, name=USER):
+    browser = browser or Browser()
+    assert browser.post(app, "/login", name=name, password=PASSWORD).json["user"] == name
+    return browser
+
+
+def who(browser, app):
+    return browser.get(app, "/me").json["user"]
+
+
+def old_key(browser):
+    return "session:" + browser.cookies["session"]
+
+
+def set_adopt(app, adopt):
+    app.session_interface._adopt = adopt
+
+
+def at_once(*calls):
+    results = [None] * len(calls)
+    barrier = threading.Barrier(len(calls))
+
+    def run(number, call):
+        barrier.wait()
+        results[number] = call()
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_an_old_session_is_moved_with_its_values_under_a_new_id(nodes, redis):
+    browser = logged_in(nodes[0])
+    browser.post(nodes[0], "/cart", item="ä tea")
+    old, before = old_key(browser), browser.fork()
+    response = browser.get(nodes[2], "/me")
+    assert response.json == {"user": USER, "cart": ["ä tea"]}
+    assert browser.cookies.keys() == {NEW}
+    assert any(f"Max-Age={31 * 86400}" in line for line in response.headers.getlist("Set-Cookie")), "as long as before"
+    assert before.cookies["session"] not in browser.cookies[NEW]
+    assert USER.encode() not in Redis(port=redis.port, username="admin", password=REDIS_PASSWORD).get(old)
+    assert 0 < redis.admin.pttl(old) <= 60_000
+    (found,) = nodes[2].session_interface.store.sessions_of(USER)
+    assert found.address == "127.0.0.1"
+    # ended for good, whoever still has the old cookie
+    nodes[2].session_interface.store.end_session(found.handle)
+    assert [who(each, app) for each in (browser, before) for app in nodes[1:]] == [None] * 6
+
+
+def test_the_old_key_is_gone_in_a_minute_even_if_no_answer_is_sent(nodes, redis):
+    browser = logged_in(nodes[0])
+    with nodes[2].test_request_context(headers={"Cookie": f"session={browser.cookies['session']}"}):
+        assert session["user"] == USER
+    assert 0 < redis.admin.pttl(old_key(browser)) <= 60_000
+
+
+def test_nobodys_session_is_moved_too(nodes):
+    browser = Browser()
+    browser.post(nodes[0], "/cart", item="tea")
+    assert browser.get(nodes[2], "/me").json == {"user": None, "cart": ["tea"]}
+    assert browser.get(nodes[3], "/me").json == {"user": None, "cart": ["tea"]}
+
+
+@pytest.mark.parametrize("attempt", range(40))
+def test_six_requests_at_once_find_one_new_session(nodes, redis, attempt):
+    """A page that was open during the switch: no request is taken for a stranger's, and no write is lost."""
+    browser = logged_in(nodes[0])
+    pair, asked = [nodes[2], make_nodes(redis.port)[2]], []
+
+    def adopt(old):
+        asked.append(old)
+        threading.Event().wait(0.01 * (attempt % 3))  # time for the others to come
+        return from_flask_session.adopt(old)
+
+    for app in pair:
+        set_adopt(app, adopt)
+    wave = [browser.fork() for _ in range(6)]
+    look = [lambda each=each, app=app: each.get(app, "/me") for each, app in zip(wave[1:], pair * 3, strict=False)]
+    responses = at_once(lambda: wave[0].post(pair[1], "/cart", item="x"), *look)
+    assert [each.json["user"] for each in responses] == [USER] * 6
+    assert len(asked) == 1
+    assert len({each.cookies[NEW] for each in wave}) == 1
+    assert len(nodes[2].session_interface.store.sessions_of(USER)) == 1
+    assert wave[5].get(nodes[2], "/me").json == {"user": USER, "cart": ["x"]}
+    assert who(browser, nodes[2]) == USER, "also who is late"
+
+
+def test_six_requests_at_once_on_old_and_new_nodes(nodes):
+    for _ in range(20):
+        browser = logged_in(nodes[0])
+        waves = [browser.fork() for _ in range(6)]
+        calls = [lambda each=each, app=app: who(each, app) for each, app in zip(waves, nodes[1:3] * 3, strict=True)]
+        assert at_once(*calls) == [USER] * 6
+        for each in waves:
+            assert [who(each, app) for app in nodes[1:3]] == [USER] * 2
+
+
+def test_an_old_node_that_writes_back_in_the_middle_of_a_request_refuses_nobody(nodes, redis):
+    browser = logged_in(nodes[0])
+    key, late = old_key(browser), browser.fork()
+    values = redis.admin.dump(key)
+    assert who(browser, nodes[2]) == USER
+    with nodes[1].test_request_context(headers={"Cookie": f"session={late.cookies['session']}"}):
+        redis.admin.restore(key, 60_000, values, replace=True)
+        assert session["user"] == USER
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_visitor_between_neighbouring_releases_is_never_logged_out_nor_in(nodes, pair, seed):
+    """A rolling deployment, and its way back: each request may meet either release; 3 sees those whom 2 has moved."""
+    chance = random.Random(seed)
+    browser, user, cart, gone = Browser(), None, [], []
+    if 3 in pair:  # what release 2 is there for: before 3 comes, everyone was seen by it
+        who(logged_in(nodes[2], browser), nodes[2])
+        user = USER
+    for step in range(60):
+        app = nodes[chance.choice(pair)]
+        seen = browser.get(app, "/me").json
+        assert (seen["user"], seen["cart"]) == (user, cart), step
+        action = chance.choice(["cart", "cart", "look", "login", "logout"])
+        app = nodes[chance.choice(pair)]
+        if action == "cart":
+            cart = browser.post(app, "/cart", item=str(step)).json["cart"]
+        elif action == "login" and user is None:
+            user, cart = chance.choice(list(USERS)), []
+            logged_in(app, browser, user)
+        elif action == "logout":
+            gone.append(browser.fork())
+            browser.post(app, "/logout")
+            user, cart = None, []
+    assert {who(each, nodes[number]) for each in gone for number in pair} <= {None}
+
+
+def test_rolled_back_to_release_1_everyone_stays(nodes):
+    old, new = logged_in(nodes[0]), logged_in(nodes[2])
+    assert who(old, nodes[2]) == USER
+    for browser in (old, new):
+        assert who(browser, nodes[1]) == USER
+        browser.post(nodes[1], "/cart", item="x")
+        assert browser.get(nodes[2], "/me").json == {"user": USER, "cart": ["x"]}
+    late = logged_in(nodes[1])
+    assert late.cookies.keys() == {"session"}, "Flask-Session makes them there"
+    assert who(late, nodes[2]) == USER
+
+
+def test_control_without_release_1_a_moved_visitor_is_unknown_to_old_nodes(nodes):
+    browser = logged_in(nodes[0])
+    assert who(browser, nodes[2]) == USER
+    assert who(browser, nodes[0]) is None
+
+
+def test_an_old_node_that_writes_the_old_session_back_changes_nothing(nodes, redis):
+    """Flask-Session saves what it read, and sets its cookie, in each request: also in one that was on its way."""
+    browser = logged_in(nodes[0])
+    browser.post(nodes[0], "/cart", item="tea")
+    slow, key = browser.fork(), old_key(browser)
+    written = Redis(port=redis.port, username="admin", password=REDIS_PASSWORD).get(key)
+    browser.post(nodes[2], "/cart", item="x")
+    redis.admin.set(key, written, ex=1000)
+    browser.cookies["session"] = slow.cookies["session"]
+    assert slow.get(nodes[2], "/me").json["cart"] == ["tea", "x"], "not moved a second time over what was written since"
+    redis.admin.set(key, written, ex=1000)
+    assert browser.get(nodes[2], "/me").json["cart"] == ["tea", "x"]
+    assert browser.cookies.keys() == {NEW}
+    assert redis.admin.pttl(key) <= 60_000
+
+
+@pytest.mark.parametrize("release", [1, 2])
+def test_a_logout_as_the_first_request_after_the_switch(nodes, release):
+    browser = logged_in(nodes[0])
+    before = browser.fork()
+    nodes[release].add_url_rule("/out", view_func=lambda: _end())
+    browser.get(nodes[release], "/out")
+    assert browser.cookies == {}
+    assert [who(before, app) for app in nodes] == [None] * 4
+
+
+def _end():
+    getattr(session, "end", session.clear)()
+    return "ended"
+
+
+def test_a_visitor_without_a_session_and_a_page_without_one_cost_nothing(nodes, redis):
+    nodes[2].add_url_rule("/static-page", view_func=lambda: "static")
+    browser = logged_in(nodes[0])
+    with redis.watch() as seen:
+        browser.get(nodes[2], "/static-page")
+        who(Browser(), nodes[2])
+        who(Browser({"session": "../" * 20}), nodes[2])
+        who(Browser({"session": "A" * 3900}), nodes[2])
+    assert seen.sent == []
+    assert browser.cookies.keys() == {"session"}
+    who(browser, nodes[2])
+    with redis.watch() as seen:
+        who(browser, nodes[2])
+    assert seen.sent == ["EVALSHA"], "moved: one command, as ever"
+
+
+class _Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was executed",))
+
+
+JUNK = [
+    pickle.dumps({"user": USER}),
+    pickle.dumps(_Bomb()),
+    pickle.dumps(_Bomb(), protocol=0),
+    b"",
+    b"\x82\xa4user",
+    b'{"user": "ad',
+    b'["user"]',
+    b"\xc1",
+    b"\x91" * 100_000,
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_what_is_neither_msgpack_nor_json_is_dropped_and_never_unpickled(nodes, redis, junk, caplog):
+    browser = logged_in(nodes[0])
+    key = old_key(browser)
+    redis.admin.set(key, junk, ex=1000)
+    with caplog.at_level(logging.DEBUG):
+        assert who(browser, nodes[2]) is None
+    assert not redis.admin.exists(key)
+    assert "dropped an unreadable Flask-Session" in caplog.text
+    assert key.removeprefix("session:") not in caplog.text
+    logged_in(nodes[2], browser)
+    assert who(browser, nodes[2]) == USER
+
+
+def test_a_foreign_type_in_the_place_of_an_old_session_is_dropped(nodes, redis):
+    browser = logged_in(nodes[0])
+    key = old_key(browser)
+    redis.admin.delete(key)
+    redis.admin.rpush(key, "x")
+    redis.admin.expire(key, 1000)
+    assert who(browser, nodes[2]) is None
+    assert not redis.admin.exists(key)
+
+
+@pytest.mark.parametrize("slot", ["", "A", "A" * 3, "}x", "éé", 5, None])
+def test_a_planted_mark_opens_nothing(nodes, redis, slot):
+    browser = logged_in(nodes[0])
+    redis.admin.set(old_key(browser), msgspec.json.encode({"_moved_to": slot}), ex=1000)
+    assert who(browser, nodes[2]) is None
+
+
+@pytest.mark.parametrize("options", [{"SESSION_USE_SIGNER": True}, {"SESSION_SERIALIZATION_FORMAT": "json"}], ids=str)
+@pytest.mark.filterwarnings("ignore:The 'use_signer' option is deprecated")
+def test_signed_cookies_and_json_are_read_too(redis, options, monkeypatch):
+    update = from_flask_session.Flask.config_class.update
+    monkeypatch.setattr(
+        from_flask_session.Flask.config_class, "update", lambda self, **more: update(self, **more | options)
+    )
+    nodes = make_nodes(redis.port)
+    browser = logged_in(nodes[0])
+    forged = Browser({"session": browser.cookies["session"][:43] + ".forged"})
+    if "SESSION_USE_SIGNER" in options:
+        assert who(forged, nodes[2]) is None
+    assert [who(browser, app) for app in nodes[1:]] == [USER] * 3
+
+
+def test_the_app_may_drop_an_old_session(nodes, redis):
+    set_adopt(nodes[2], lambda old: None)
+    browser = logged_in(nodes[0])
+    key = old_key(browser)
+    assert who(browser, nodes[2]) is None
+    assert not redis.admin.exists(key)
+    assert browser.cookies == {}
+
+
+def test_a_value_that_json_cannot_hold_is_named_and_the_old_session_stays(nodes, redis, caplog):
+    set_adopt(nodes[2], lambda old: (USER, old | {"seen": b"x"}))
+    browser = logged_in(nodes[0])
+    assert browser.get(nodes[2], "/me").status_code == 500
+    assert "session['seen'] holds a bytes" in caplog.text
+    set_adopt(nodes[2], from_flask_session.adopt)
+    assert who(browser, nodes[2]) == USER, "mended, and nobody was logged out"
+
+
+def test_a_move_that_redis_interrupts_is_503_and_done_again(nodes, monkeypatch):
+    browser = logged_in(nodes[0])
+    store = nodes[2].session_interface.store
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "create", _fail)
+        assert browser.get(nodes[2], "/me").status_code == 503
+    assert browser.cookies.keys() == {"session"}
+    assert who(browser, nodes[2]) == USER
+
+
+def _fail(*arguments):
+    raise SessionStoreError
+
+
+def test_redis_away_is_503_and_logs_nobody_out(redis):
+    away = from_flask_session.create_app(redis_client(free_port()), USERS, 2)
+    browser = logged_in(make_nodes(redis.port)[0])
+    response = browser.get(away, "/me")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert browser.cookies.keys() == {"session"}
+
+
+def test_who_waits_for_another_request_that_died_is_told_to_try_again(nodes, redis):
+    browser = logged_in(nodes[0])
+    redis.admin.set(old_key(browser) + ":claim", "", px=10_000)
+    assert browser.get(nodes[2], "/me").status_code == 503
+    redis.admin.delete(old_key(browser) + ":claim")
+    assert who(browser, nodes[2]) == USER
+
+
+def test_a_logout_on_an_old_node_during_the_move_wins(nodes, redis):
+    browser = logged_in(nodes[0])
+    before, key = browser.fork(), old_key(browser)
+    set_adopt(nodes[2], lambda old: redis.admin.delete(key) and (USER, old))
+    assert who(browser, nodes[2]) is None
+    assert [who(each, app) for each in (browser, before) for app in nodes] == [None] * 8
+    assert redis.session_keys() == []
+
+
+def test_the_id_of_a_moved_session_needs_the_apps_secret(nodes, redis):
+    browser, other = logged_in(nodes[0]), make_nodes(redis.port)[2]
+    late = browser.fork()
+    who(browser, nodes[2])
+    other.secret_key = "another"
+    assert who(late, other) is None
+
+
+def test_an_app_without_a_secret_is_told(nodes, caplog):
+    browser = logged_in(nodes[0])
+    nodes[2].secret_key = None
+    assert browser.get(nodes[2], "/me").status_code == 500
+    assert "needs a SECRET_KEY" in caplog.text
+
+
+def test_flask_sessions_redis_may_be_another_one_with_few_rights(redis, own_redis):
+    rules = {
+        "passwords": [f"+{REDIS_PASSWORD}"],
+        "keys": ["session:*"],
+        "commands": ["+get", "+set", "+del", "+pexpire"],
+    }
+    own_redis.admin.acl_setuser("old", enabled=True, **rules)
+    apart = make_client(host="127.0.0.1", port=own_redis.port, username="old", password=REDIS_PASSWORD)
+    nodes = make_nodes(redis.port)[:3]
+    for app in nodes:
+        getattr(app.session_interface, "_old", app.session_interface).client = apart
+    browser = logged_in(nodes[0])
+    assert redis.admin.dbsize() == 0
+    assert [who(browser, nodes[number]) for number in (1, 2, 1)] == [USER] * 3
+    set_adopt(nodes[2], lambda old: None)
+    assert who(logged_in(nodes[0]), nodes[2]) is None
+    assert own_redis.admin.execute_command("ACL", "LOG") == []
+
+
+def test_a_login_of_flask_login_moves_too(redis, monkeypatch):
+    import flask_login_app
+
+    def with_flask_session(app, store, adopt=None):
+        app.secret_key = "secret"
+        app.config.update(SESSION_TYPE="redis", SESSION_REDIS=redis_client(redis.port), SESSION_COOKIE_NAME="session")
+        flask_session.Session(app)
+        if adopt:
+            app.session_interface = BothInterface(store, app.session_interface, cookie=NEW, adopt=adopt)
+
+    connect = flask_login_app.use_sessions
+
+    def moving(app, store):
+        connect(app, store)
+        with_flask_session(app, store, lambda old: (old.get("_user_id"), old))
+
+    def build(how):
+        monkeypatch.setattr(flask_login_app, "use_sessions", how)
+        return flask_login_app.create_app(redis_client(redis.port), USERS)
+
+    old, new = build(with_flask_session), build(moving)
+    browser = Browser()
+    assert browser.post(old, "/login", name=USER, password=PASSWORD).json == {"user": USER}
+    assert browser.cookies.keys() == {"session"}
+    other, elsewhere = browser.fork(), logged_in(new)
+    assert who(browser, new) == USER
+    assert browser.cookies.keys() == {NEW}
+    assert browser.post(new, "/sessions/end").json == {"ended": 1}, "still fresh, and the user's"
+    assert who(elsewhere, new) is None
+    assert len(new.session_interface.store.sessions_of(USER)) == 1
+    browser.post(new, "/logout")
+    assert [who(each, new) for each in (browser, other)] == [None, None]
+
+
+def test_without_msgspec_the_module_says_what_is_missing():
+    code = "import sys; sys.modules['msgspec'] = None; import anynode.sessions; import anynode.sessions.flask_session"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "app/src"}, capture_output=True, text=True)
+    assert done.stderr.strip().endswith("needs msgspec: pip install 'anynode[flask-session]'")

@@ -1,0 +1,690 @@
+"""`flask.session` is what a Flask programmer knows: Flask's own sessions and ours must pass the same tests.
+
+Where ours differ on purpose is at the end, and in docs/sessions.md.
+"""
+
+import datetime
+import enum
+import uuid
+
+import flask
+import pytest
+from anynode.sessions import SessionStoreError, SharedSessionInterface
+from anynode.sessions.ids import make_id
+from flask.globals import request_ctx
+from flask.sessions import SecureCookieSessionInterface
+from lib.demo_app import redis_store
+from markupsafe import Markup
+
+LIFETIME = 1000
+
+
+def make_app(interface=None, name="guest"):
+    app = flask.Flask(name)
+    app.secret_key = "only Flask's own sessions need one"
+    app.testing = True
+    app.session_interface = interface or SecureCookieSessionInterface()
+
+    @app.get("/set/<key>/<value>")
+    def set_value(key, value):
+        flask.session[key] = value
+        return ""
+
+    @app.get("/get/<key>")
+    def get_value(key):
+        return str(flask.session.get(key))
+
+    @app.get("/permanent/<any(on, off):switch>")
+    def permanent(switch):
+        flask.session.permanent = switch == "on"
+        return ""
+
+    @app.get("/clear")
+    def clear():
+        flask.session.clear()
+        return ""
+
+    @app.get("/untouched")
+    def untouched():
+        return ""
+
+    return app
+
+
+@pytest.fixture
+def ours(redis):
+    return make_app(SharedSessionInterface(redis_store(redis, lifetime=LIFETIME)))
+
+
+@pytest.fixture(params=["flask", "ours"])
+def app(request):
+    return make_app() if request.param == "flask" else request.getfixturevalue("ours")
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+def cookie_of(response) -> dict[str, str]:
+    """The attributes of the cookie that the response sets, in lower case; none if it sets none."""
+    parts = response.headers.get("Set-Cookie", "").lower().split("; ")
+    return dict((part.partition("=")[::2]) for part in parts if part)
+
+
+# The mapping
+
+
+def test_it_is_a_mapping(app):
+    with app.test_request_context():
+        session = flask.session
+        assert not session
+        session.update(a=1, b=2)
+        assert session.setdefault("a", 5) == 1
+        assert session.setdefault("c", 3) == 3
+        assert session.pop("b") == 2
+        assert session.pop("b", None) is None
+        assert session.get("b") is None
+        assert "a" in session and "b" not in session
+        assert session == {"a": 1, "c": 3} == {**session}
+        assert sorted(session) == ["a", "c"] and len(session) == 2
+        for miss in (lambda: session["b"], lambda: session.pop("b"), lambda: session.__delitem__("b")):
+            with pytest.raises(KeyError):
+                miss()
+
+
+def test_what_is_put_in_is_there_at_the_next_request_and_only_for_this_visitor(app, client):
+    client.get("/set/a/1")
+    assert client.get("/get/a").text == "1"
+    assert app.test_client().get("/get/a").text == "None"
+
+
+def test_a_template_reads_it_by_attribute_and_by_item(app, client):
+    app.add_url_rule(
+        "/page", view_func=lambda: flask.render_template_string("{{ session.a }}{{ session['a'] }}{{ session.b }}")
+    )
+    client.get("/set/a/1")
+    assert client.get("/page").text == "11"
+
+
+def test_a_redirect_keeps_it(app, client):
+    @app.get("/redirect")
+    def redirect():
+        flask.session["a"] = "1"
+        return flask.redirect("/get/a")
+
+    assert client.get("/redirect", follow_redirects=True).text == "1"
+
+
+# accessed, modified, new
+
+
+def test_a_session_knows_whether_it_was_accessed_and_modified(app):
+    with app.test_request_context():
+        session = request_ctx._session
+        assert not session.accessed
+        assert not flask.session.modified
+        assert session.accessed
+        assert flask.session.get("a") is None
+        assert not session.modified
+        flask.session["a"] = 1
+        assert session.modified
+
+
+@pytest.mark.parametrize("change", ["pop", "clear", "setdefault", "update", "popitem"])
+def test_every_way_to_change_it_shows(app, client, change):
+    arguments = {"pop": ["a"], "setdefault": ["b", 1], "update": [{"a": "2"}]}.get(change, [])
+
+    @app.get("/change")
+    def view():
+        assert flask.session["a"] == "1"
+        assert not flask.session.modified
+        getattr(flask.session, change)(*arguments)
+        assert flask.session.modified
+        return ""
+
+    client.get("/set/a/1")
+    client.get("/change")
+
+
+def test_nested_changes_are_kept_if_the_app_says_so(app, client):
+    @app.get("/append")
+    def append():
+        flask.session.setdefault("list", []).append(1)
+        flask.session.modified = True
+        return str(len(flask.session["list"]))
+
+    assert [client.get("/append").text for _ in range(3)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("path", ["/get/a", "/untouched"])
+def test_a_visitor_without_a_session_gets_no_cookie(client, path):
+    assert "Set-Cookie" not in client.get(path).headers
+
+
+# The cookie
+
+SETTINGS = {
+    "SESSION_COOKIE_NAME": "shop",
+    "SESSION_COOKIE_DOMAIN": "example.com",
+    "SESSION_COOKIE_PATH": "/shop",
+    "SESSION_COOKIE_SECURE": True,
+    "SESSION_COOKIE_SAMESITE": "Strict",
+    "SESSION_COOKIE_PARTITIONED": True,
+}
+ATTRIBUTES = {"domain": "example.com", "path": "/shop", "secure": "", "samesite": "strict", "partitioned": ""}
+
+
+@pytest.mark.parametrize("http_only", [True, False])
+def test_the_cookie_has_the_attributes_that_were_set_also_when_it_is_deleted(app, client, http_only):
+    app.config.update(SETTINGS, SESSION_COOKIE_HTTPONLY=http_only)
+    where = {"base_url": "https://www.example.com", "environ_overrides": {"SCRIPT_NAME": "/shop"}}
+    expected = ATTRIBUTES | ({"httponly": ""} if http_only else {})
+    made = cookie_of(client.get("/set/a/1", **where))
+    ended = cookie_of(client.get("/clear", **where))
+    assert made.pop("shop") and ended.pop("shop") == ""
+    assert made == expected
+    assert ended.pop("max-age") == "0" and ended.pop("expires")
+    assert ended == expected
+    assert client.get("/get/a", **where).text == "None"
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({}, "/"),
+        ({"APPLICATION_ROOT": "/shop"}, "/shop"),
+        ({"APPLICATION_ROOT": "/shop", "SESSION_COOKIE_PATH": "/"}, "/"),
+    ],
+)
+def test_the_path_is_the_root_of_the_application_unless_it_is_set(app, client, settings, path):
+    app.config.update(settings)
+    assert cookie_of(client.get("/set/a/1"))["path"] == path
+
+
+@pytest.mark.parametrize(("samesite", "expected"), [(None, None), ("Lax", "lax"), ("Strict", "strict")])
+def test_same_site(app, client, samesite, expected):
+    app.config["SESSION_COOKIE_SAMESITE"] = samesite
+    assert cookie_of(client.get("/set/a/1")).get("samesite") == expected
+
+
+def test_a_wrong_setting_of_same_site_is_an_error(app, client):
+    app.config["SESSION_COOKIE_SAMESITE"] = "sometimes"
+    with pytest.raises(ValueError, match="SameSite"):
+        client.get("/set/a/1")
+
+
+def test_an_interface_may_choose_the_cookie_by_the_request(app, client):
+    kind = type(app.session_interface)
+    chosen = type("Chosen", (kind,), {"get_cookie_name": lambda self, app: flask.request.args.get("shop", "session")})
+    app.session_interface.__class__ = chosen
+    client.get("/set/a/1")
+    client.get("/set/a/2?shop=other")
+    assert [client.get(path).text for path in ("/get/a", "/get/a?shop=other")] == ["1", "2"]
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "A" * 45, "é", "a.b.c", "x" * 4000, '"', pytest.param(make_id(), id="id")])
+def test_a_foreign_cookie_is_an_empty_session(client, cookie):
+    client.set_cookie("session", cookie)
+    assert client.get("/get/a").text == "None"
+    client.get("/set/a/1")
+    assert client.get("/get/a").text == "1"
+
+
+# Vary
+
+
+@pytest.mark.parametrize("path", ["/set/a/1", "/get/a", "/clear", "/permanent/on"])
+def test_what_used_the_session_varies_with_the_cookie(client, path):
+    for _ in range(2):
+        assert client.get(path).headers.getlist("Vary") == ["Cookie"]
+
+
+def test_what_did_not_use_it_does_not_vary(client):
+    client.get("/set/a/1")
+    assert "Vary" not in client.get("/untouched").headers
+
+
+@pytest.mark.parametrize("own", ["Cookie", "Accept-Encoding, Accept-Language"])
+def test_vary_is_added_to_what_the_app_varies_with(app, client, own):
+    @app.get("/own")
+    def view():
+        flask.session["a"] = 1
+        return "", {"Vary": own}
+
+    (vary,) = client.get("/own").headers.getlist("Vary")
+    assert vary.split(", ") == list(dict.fromkeys([*own.split(", "), "Cookie"]))
+
+
+# permanent
+
+
+def test_a_cookie_ends_with_the_browser_unless_the_session_is_permanent(client):
+    made = cookie_of(client.get("/set/a/1"))
+    assert "max-age" not in made and "expires" not in made
+    made = cookie_of(client.get("/permanent/on"))
+    assert "max-age" in made or "expires" in made
+    made = cookie_of(client.get("/permanent/off"))
+    assert "session" in made and "max-age" not in made and "expires" not in made
+    assert client.get("/get/a").text == "1"
+
+
+def test_permanence_is_remembered_until_the_session_is_cleared(app, client):
+    app.add_url_rule("/", view_func=lambda: str(flask.session.permanent))
+    assert client.get("/").text == "False"
+    client.get("/set/a/1")
+    client.get("/permanent/on")
+    assert client.get("/").text == "True"
+    client.get("/clear")
+    assert client.get("/").text == "False"
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_a_read_sets_no_cookie_when_the_app_wants_none_refreshed(app, client, permanent):
+    app.config["SESSION_REFRESH_EACH_REQUEST"] = False
+    client.get("/set/a/1")
+    client.get(f"/permanent/{'on' if permanent else 'off'}")
+    assert "Set-Cookie" not in client.get("/get/a").headers
+
+
+# When and where it can be used
+
+
+def test_it_is_saved_last(app, client):
+    @app.after_request
+    def count(response):
+        flask.session["n"] = flask.session.get("n", 0) + 1
+        return response
+
+    assert [client.get("/get/n").text for _ in range(3)] == ["None", "1", "2"]
+
+
+def test_it_is_there_before_the_request_and_in_an_early_answer(app, client):
+    @app.before_request
+    def count():
+        flask.session["n"] = flask.session.get("n", 0) + 1
+        if flask.session["n"] == 3:
+            return "early"
+
+    assert [client.get("/get/n").text for _ in range(4)] == ["1", "2", "early", "4"]
+
+
+def test_it_can_be_read_at_the_end_of_the_request_but_not_saved_any_more(app, client):
+    seen = []
+
+    @app.teardown_request
+    def note(error):
+        seen.append(flask.session.get("a"))
+        flask.session["a"] = "late"
+
+    client.get("/set/a/1")
+    client.get("/get/a")
+    assert seen == ["1", "1"]
+
+
+def test_it_is_saved_when_the_view_ends_in_an_http_error(app, client):
+    @app.get("/abort")
+    def view():
+        flask.session["a"] = "1"
+        flask.abort(403)
+
+    assert client.get("/abort").status_code == 403
+    assert client.get("/get/a").text == "1"
+
+
+def test_it_is_saved_with_the_page_that_answers_a_failure(app, client):
+    app.testing = False
+
+    @app.get("/fail")
+    def view():
+        flask.session["a"] = "1"
+        raise RuntimeError
+
+    assert client.get("/fail").status_code == 500
+    assert client.get("/get/a").text == "1"
+
+
+def test_a_url_converter_can_use_it(app, client):
+    from werkzeug.routing import BaseConverter
+
+    class Mine(BaseConverter):
+        def to_python(self, value):
+            return flask.session.get("a", "nothing") + value
+
+    app.url_map.converters["mine"] = Mine
+    app.add_url_rule("/mine/<mine:value>", view_func=lambda value: value)
+    client.get("/set/a/1")
+    assert client.get("/mine/x").text == "1x"
+
+
+def test_a_stream_can_read_it(app, client):
+    @app.get("/stream")
+    def stream():
+        @flask.stream_with_context
+        def generate(before):
+            yield before
+            yield flask.session["a"]
+
+        return flask.Response(generate(flask.session["a"]))
+
+    client.get("/set/a/1")
+    assert client.get("/stream").text == "11"
+
+
+def test_a_copy_of_the_request_shares_it(app, client):
+    @app.get("/copy")
+    def copied():
+        flask.session["b"] = "2"
+
+        @flask.copy_current_request_context
+        def work():
+            return flask.session["a"] + flask.session["b"]
+
+        return work()
+
+    client.get("/set/a/1")
+    assert client.get("/copy").text == "12"
+
+
+def test_an_app_context_inside_a_request_has_the_same_session(app):
+    with app.test_request_context():
+        flask.session["a"] = 1
+        with app.app_context():
+            assert flask.session["a"] == 1
+        assert flask.session["a"] == 1
+
+
+def test_a_request_inside_a_request_has_its_own_session(app):
+    with app.test_request_context():
+        flask.session["a"] = "outer"
+        with app.test_request_context():
+            assert "a" not in flask.session
+            flask.session["a"] = "inner"
+        app.test_client().get("/set/a/client")
+        assert flask.session["a"] == "outer"
+
+
+def test_there_is_none_outside_a_request(app):
+    with app.app_context(), pytest.raises(RuntimeError, match="request context"):
+        flask.session.get("a")
+
+
+def test_two_apps_in_one_process_have_their_own_sessions(app, client, redis):
+    store = redis_store(redis, lifetime=LIFETIME)
+    other = make_app(type(app.session_interface)(*([store] if "Shared" in str(app.session_interface) else [])), "other")
+    other.config["SESSION_COOKIE_NAME"] = "other"
+    seen = []
+
+    @app.get("/ask-the-other")
+    def ask():
+        seen.append(other.test_client().get("/get/a").text)
+        return flask.session["a"]
+
+    client.get("/set/a/1")
+    assert client.get("/ask-the-other").text == "1"
+    assert seen == ["None"]
+
+
+# The test client
+
+
+def test_a_test_may_write_and_read_the_session(client):
+    with client.session_transaction() as session:
+        assert len(session) == 0
+        session["a"] = ["1"]
+    assert client.get("/get/a").text == "['1']"
+    client.get("/set/b/2")
+    with client.session_transaction() as session:
+        assert session == {"a": ["1"], "b": "2"}
+        session.clear()
+    assert client.get("/get/a").text == "None"
+
+
+def test_a_test_sees_the_session_of_the_request_that_was(client):
+    with client:
+        client.get("/set/a/1")
+        assert flask.session["a"] == "1"
+
+
+def test_a_test_client_without_cookies_has_no_session(app):
+    client = app.test_client(use_cookies=False)
+    with pytest.raises(TypeError, match="Cookies are disabled"), client.session_transaction():
+        pass
+
+
+# Flashed messages
+
+
+def flash_and_get(app, messages, **how):
+    """What get_flashed_messages gives at the next request and, as text, at the one after."""
+
+    @app.get("/flash")
+    def flash():
+        for category, message in messages:
+            flask.flash(message, category)
+        return ""
+
+    @app.get("/flashed")
+    def flashed():
+        return flask.jsonify(flask.get_flashed_messages(**how))
+
+    client = app.test_client()
+    client.get("/flash")
+    return client.get("/flashed").json, client.get("/flashed").json
+
+
+MESSAGES = [("message", "one"), ("error", "two"), ("message", "three")]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, ["one", "two", "three"]),
+        ({"with_categories": True}, [["message", "one"], ["error", "two"], ["message", "three"]]),
+        ({"category_filter": ["error"]}, ["two"]),
+        ({"category_filter": ["message"], "with_categories": True}, [["message", "one"], ["message", "three"]]),
+    ],
+)
+def test_flashed_messages_are_there_once(app, how, expected):
+    assert flash_and_get(app, MESSAGES, **how) == (expected, [])
+
+
+def test_a_template_unpacks_flashed_messages(app, client):
+    page = (
+        "{% for category, message in get_flashed_messages(with_categories=true) %}{{ category }}={{ message }};"
+        "{% endfor %}"
+    )
+
+    @app.get("/flash")
+    def flash():
+        flask.flash("<one>", "error")
+        return ""
+
+    app.add_url_rule("/page", view_func=lambda: flask.render_template_string(page))
+    client.get("/flash")
+    assert client.get("/page").text == "error=&lt;one&gt;;"
+
+
+def test_flashed_messages_of_the_same_request(app):
+    with app.test_request_context():
+        flask.flash("one")
+        flask.flash("two")
+        assert flask.session.modified
+        assert flask.get_flashed_messages() == ["one", "two"]
+        assert flask.get_flashed_messages() == ["one", "two"], "they stay for this request"
+
+
+# Where ours differ on purpose: the table in docs/sessions.md
+
+
+def test_ours_need_no_secret_key(ours):
+    ours.secret_key = None
+    client = ours.test_client()
+    client.get("/set/a/1")
+    assert client.get("/get/a").text == "1"
+
+
+def test_ours_find_nested_changes_without_being_told(ours):
+    @ours.get("/append")
+    def append():
+        before = flask.session.modified
+        flask.session.setdefault("list", []).append(1)
+        return [before, flask.session.modified, len(flask.session["list"])]
+
+    client = ours.test_client()
+    assert [client.get("/append").json for _ in range(2)] == [[False, True, 1], [False, True, 2]]
+
+
+def test_ours_write_nothing_and_set_no_cookie_when_told_of_a_change_that_is_none(ours, redis):
+    @ours.get("/claim")
+    def claim():
+        flask.session.modified = True
+        return flask.session["a"]
+
+    client = ours.test_client()
+    client.get("/set/a/1")
+    with redis.watch() as seen:
+        assert "Set-Cookie" not in client.get("/claim").headers
+    assert len(seen.sent) == 1
+
+
+def test_ours_know_whether_they_are_new(ours):
+    client = ours.test_client()
+
+    @ours.get("/new")
+    def new():
+        flask.session["a"] = 1
+        return str(flask.session.new)
+
+    assert [client.get("/new").text for _ in range(2)] == ["True", "False"]
+    client.set_cookie("session", make_id())
+    assert client.get("/new").text == "True", "the id that was brought is nobody's"
+
+
+@pytest.mark.parametrize(("asked", "given"), [(60, 60), (31 * 24 * 3600, LIFETIME)])
+def test_ours_have_a_permanent_cookie_that_lives_no_longer_than_the_store_allows(ours, asked, given):
+    ours.config["PERMANENT_SESSION_LIFETIME"] = datetime.timedelta(seconds=asked)
+    client = ours.test_client()
+    made = cookie_of(client.get("/set/a/1"))
+    assert "max-age" not in made
+    made = cookie_of(client.get("/permanent/on"))
+    assert made["max-age"] == str(given)
+    client.get("/clear")
+    with client.session_transaction() as session:
+        session["a"] = 1
+        session.permanent = True
+    assert client.get_cookie("session").max_age == given
+
+
+def test_ours_keep_a_permanent_cookie_permanent_under_a_new_id(ours):
+    @ours.get("/rotate")
+    def rotate():
+        flask.session.rotate()
+        return ""
+
+    client = ours.test_client()
+    client.get("/set/a/1")
+    client.get("/permanent/on")
+    assert cookie_of(client.get("/rotate"))["max-age"] == str(LIFETIME)
+
+
+def test_ours_tell_of_a_permanent_session_that_was_saved_before_the_store_failed(ours):
+    def fail(*arguments):
+        raise SessionStoreError
+
+    @ours.get("/saved-then-lost")
+    def saved_then_lost():
+        flask.session.permanent = True
+        flask.session["a"] = 1
+        flask.session.save()
+        ours.session_interface.store.update = fail
+        flask.session["a"] = 2
+        return "never sent"
+
+    response = ours.test_client().get("/saved-then-lost")
+    assert response.status_code == 503
+    assert cookie_of(response)["max-age"] == str(LIFETIME)
+
+
+def test_ours_set_the_cookie_only_when_its_id_or_its_life_changes(ours):
+    client = ours.test_client()
+    made = [bool(cookie_of(client.get(path))) for path in ["/set/a/1", "/permanent/on"]]
+    assert made == [True, True]
+    for path in ("/permanent/on", "/set/a/2", "/get/a", "/untouched"):
+        assert "Set-Cookie" not in client.get(path).headers
+    assert "Set-Cookie" not in ours.test_client().get("/clear").headers, "there is none to delete"
+
+
+def test_ours_do_not_begin_because_an_app_makes_all_sessions_permanent(ours, redis):
+    @ours.before_request
+    def make_permanent():
+        flask.session.permanent = True
+
+    client = ours.test_client()
+    with redis.watch() as seen:
+        for path in ("/get/a", "/clear"):
+            assert "Set-Cookie" not in client.get(path).headers
+    assert seen.sent == []
+    assert cookie_of(client.get("/set/a/1"))["max-age"] == str(LIFETIME)
+    assert cookie_of(client.get("/clear"))["max-age"] == "0"
+    assert redis.session_keys() == []
+
+
+def test_ours_stay_when_the_last_value_goes(ours, redis):
+    @ours.get("/pop")
+    def pop():
+        flask.session.pop("a")
+        return ""
+
+    client = ours.test_client()
+    client.get("/set/a/1")
+    assert "Set-Cookie" not in client.get("/pop").headers
+    assert len(redis.session_keys()) == 1, "another request may be writing to it"
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+@pytest.mark.parametrize("value", ["text", 1, 1.5, True, None, [1, [2]], {"a": {"b": [None]}}, Colour.RED])
+def test_what_json_can_hold_comes_back(client, value):
+    with client.session_transaction() as session:
+        session["a"] = value
+    with client.session_transaction() as session:
+        assert session["a"] == value
+
+
+def test_in_ours_a_tuple_comes_back_as_a_list(ours):
+    client = ours.test_client()
+    with client.session_transaction() as session:
+        session["a"] = (1, (2, 3))
+        assert session["a"] == (1, (2, 3))
+    with client.session_transaction() as session:
+        assert session["a"] == [1, [2, 3]]
+        assert not session.modified
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"bytes", Markup("<b>"), uuid.uuid4(), datetime.datetime.now(datetime.UTC), {1, 2}, {1: "int key"}, object()],
+    ids=lambda value: type(value).__name__,
+)
+def test_in_ours_what_json_cannot_hold_is_an_error_that_names_the_key(ours, value):
+    client = ours.test_client()
+    for nested in (value, [value], {"x": value}):
+        with pytest.raises(TypeError, match=r"session\['basket'\]"), client.session_transaction() as session:
+            session["basket"] = nested
+
+
+def test_in_ours_a_flashed_markup_is_an_error_and_no_page_with_tags_to_read(ours):
+    ours.add_url_rule("/flash-markup", view_func=lambda: flask.flash(Markup("<b>")) or "")
+    with pytest.raises(TypeError, match="'_flashes'.*Markup"):
+        ours.test_client().get("/flash-markup")
+
+
+def test_in_a_template_the_names_of_ours_come_before_values(ours):
+    page = "{{ session.user }} {{ session['user'] }}"
+    ours.add_url_rule("/page", view_func=lambda: flask.render_template_string(page))
+    client = ours.test_client()
+    client.get("/set/user/ada")
+    assert client.get("/page").text == "None ada"

@@ -1,0 +1,64 @@
+"""Releases of different age side by side on one Redis, as during a rolling deploy."""
+
+import pytest
+from anynode.sessions import Session, SessionStoreError
+from lib.demo_app import redis_store
+
+pytestmark = pytest.mark.every_server
+
+
+@pytest.fixture
+def store(redis):
+    return redis_store(redis)
+
+
+def begin(store) -> str:
+    session = Session(store, None)
+    session["a"] = 1
+    session.log_in("ada")
+    session.save()
+    return session.new_id
+
+
+def test_what_the_first_release_wrote_is_still_read_and_written(redis, store):
+    session_id = begin(store)
+    (key,) = redis.session_keys()
+    for name in ("m:seen", "m:user", "m:handle", "m:address", "m:agent", "m:node"):
+        redis.admin.hdel(key, name)
+    session = Session(store, session_id)
+    assert (dict(session), session.user) == ({"a": 1}, None)
+    session["b"] = 2
+    session.rotate()
+    session.save()
+    assert dict(Session(store, session.new_id)) == {"a": 1, "b": 2}
+
+
+def test_what_a_newer_release_added_is_left_alone(redis, store):
+    session_id = begin(store)
+    (key,) = redis.session_keys()
+    added = {"m:format": "1.7", "m:colour": "blue", "z:a": "\x00"}
+    redis.admin.hset(key, mapping=added)
+    session = Session(store, session_id)
+    assert (dict(session), session.user) == ({"a": 1}, "ada")
+    del session["a"]
+    session.increment("n")
+    session.rotate()
+    session.save()
+    (key,) = redis.session_keys()
+    assert added.items() <= redis.admin.hgetall(key).items()
+    assert dict(Session(store, session.new_id)) == {"n": 1}
+
+
+@pytest.mark.parametrize("number", ["2", "2.1", "10"])
+def test_a_newer_format_is_neither_read_nor_dropped_nor_taken_for_a_logout(redis, store, number):
+    session_id = begin(store)
+    (key,) = redis.session_keys()
+    redis.admin.hset(key, "m:format", number)
+    before = redis.admin.hgetall(key)
+    session = Session(store, session_id)
+    with pytest.raises(SessionStoreError):
+        session.get("a")
+    session.save()
+    assert redis.admin.hgetall(key) == before
+    Session(store, session_id).end()
+    assert redis.session_keys() == []

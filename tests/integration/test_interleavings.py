@@ -1,0 +1,310 @@
+"""Random interleavings of requests on a real Redis, compared step by step with a model of what should be."""
+
+import copy
+import json
+
+import flask
+import pytest
+from anynode.sessions import SessionEnded, SharedSessionInterface
+from anynode.sessions.ids import make_id
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from lib.demo_app import redis_store
+from lib.redis_server import DEFAULT
+
+KEYS = st.sampled_from(["a", "b", "list"])
+USERS = st.sampled_from(["ada", "bob"])
+
+
+class Kept:
+    """A session as it should be in the store."""
+
+    def __init__(self, values, user):
+        self.values, self.user = copy.deepcopy(values), user
+
+
+class Request:
+    """One request: the real session, and the model's idea of it."""
+
+    def __init__(self, interface, app, cookie):
+        headers = {"Cookie": f"session={cookie}"} if cookie else {}
+        with app.test_request_context(headers=headers) as context:
+            self.session = interface.open_session(app, context.request)
+        self.brought = self.held = cookie
+        self.loaded = cookie is None
+        self.values, self.base = {}, {}  # what the request sees, and what the store had
+        self.kept = None  # the session in the model's store that it works on
+        self.login = None
+        self.cleared = self.rotated = self.ended = False
+
+
+class Sessions(RuleBasedStateMachine):
+    requests = Bundle("requests")
+    cookies = Bundle("cookies")
+
+    def __init__(self, store, redis):
+        super().__init__()
+        redis.admin.flushall()
+        self.redis, self.store = redis, store
+        self.app = flask.Flask("guest")
+        self.interface = SharedSessionInterface(store)
+        self.kept = {}  # id -> Kept: the model's store
+        self.open = []
+
+    # Requests begin and finish; most of them meet in few sessions
+
+    @initialize(target=cookies, user=st.none() | USERS)
+    def there_is_a_session(self, user):
+        request = self.begin(None)
+        self.write(request, "a", 0)
+        if user:
+            self.log_in(request, user)
+        return self.a_request_finishes(request)
+
+    @rule(target=requests, cookie=st.none() | st.builds(make_id))
+    def a_stranger_comes(self, cookie):
+        return self.begin(cookie)
+
+    @rule(target=requests, cookie=cookies, is_read=st.booleans())
+    def a_request_begins(self, cookie, is_read):
+        request = self.begin(cookie)
+        if is_read:
+            self.load(request)
+        return request
+
+    @rule(target=cookies, request=consumes(requests))
+    def a_request_finishes(self, request):
+        self.open.remove(request)
+        response = self.app.response_class()
+        is_refused = self.save(request)
+        with self.app.test_request_context():
+            self.interface.save_session(self.app, request.session, response)
+        self.learn_id(request)
+        assert response.status_code == (401 if is_refused else 200)
+        told = response.headers.get("Set-Cookie", "")
+        if request.held and request.held != request.brought:
+            assert told.startswith(f"session={request.held};")
+        elif request.ended and request.brought and not request.held:
+            assert "Max-Age=0" in told
+        else:
+            assert not told
+        return request.held or request.brought or make_id()
+
+    # What a view may do
+
+    @rule(request=requests, key=KEYS)
+    def read(self, request, key):
+        self.load(request)
+        assert request.session.get(key) == request.values.get(key)
+
+    @rule(request=requests, key=st.sampled_from(["a", "b"]), value=st.integers(0, 3))
+    def write(self, request, key, value):
+        self.load(request)
+        request.session[key] = request.values[key] = value
+
+    @rule(request=requests, value=st.integers(0, 3))
+    def append(self, request, value):
+        self.load(request)
+        for each in (request.session, request.values):
+            each.setdefault("list", []).append(value)
+
+    @rule(request=requests, key=KEYS)
+    def delete(self, request, key):
+        self.load(request)
+        request.session.pop(key, None)
+        request.values.pop(key, None)
+
+    @rule(request=requests, by=st.integers(-2, 5))
+    def increment(self, request, by):
+        self.load(request)
+        if self.begins_anew(request) or request.values.get("n") != request.base.get("n"):
+            request.values["n"] = request.values.get("n", 0) + by
+        elif request.held not in self.kept:
+            return self.expect_ended(request, lambda: request.session.increment("n", by))
+        else:
+            values = self.kept[request.held].values
+            values["n"] = request.values["n"] = request.base["n"] = values.get("n", 0) + by
+        assert request.session.increment("n", by) == request.values["n"]
+
+    @rule(request=requests)
+    def clear(self, request):
+        self.load(request)
+        request.session.clear()
+        self.model_clear(request)
+
+    @rule(request=requests)
+    def rotate(self, request):
+        self.load(request)
+        request.session.rotate()
+        request.rotated = True
+
+    @rule(request=requests, user=USERS)
+    def log_in(self, request, user):
+        self.load(request)
+        request.session.log_in(user)
+        if self.user(request) not in (None, user):
+            self.model_clear(request)
+        request.login = user
+
+    @rule(request=requests)
+    def end(self, request):
+        request.session.end()
+        self.model_end(request)
+
+    @rule(request=requests)
+    def save_now(self, request):
+        if self.save(request):
+            return self.expect_ended(request, request.session.save)
+        request.session.save()
+        self.learn_id(request)
+
+    @rule(request=requests, and_this_one=st.booleans())
+    def end_sessions(self, request, and_this_one):
+        end = request.session.end_all if and_this_one else request.session.end_others
+        self.load(request)
+        if (request.login or request.cleared) and self.save(request):
+            return self.expect_ended(request, end)
+        mine = request.kept
+        ended = []
+        if mine and mine.user:
+            others = [each for each in self.kept.values() if each.user == mine.user and each is not mine]
+            # another request may have ended this one
+            ended = others + [mine] * (and_this_one and mine in self.kept.values())
+        assert end() == len(ended)
+        self.kept = {each: kept for each, kept in self.kept.items() if kept not in ended}
+        if and_this_one and mine and mine.user:
+            self.forget(request, ended=True)
+        self.learn_id(request)
+
+    # What must hold after each step
+
+    @invariant()
+    def the_store_has_what_the_model_has(self):
+        stored = {self.store._key(each): kept for each, kept in self.kept.items()}
+        assert set(self.redis.session_keys()) == stored.keys()
+        for key, kept in stored.items():
+            fields = self.redis.admin.hgetall(key)
+            values = {name[2:]: json.loads(text) for name, text in fields.items() if name.startswith("s:")}
+            assert (values, fields.get("m:user")) == (kept.values, kept.user)
+        for user in ("ada", "bob"):
+            expected = sum(kept.user == user for kept in self.kept.values())
+            assert len(self.store.sessions_of(user)) == expected
+
+    @invariant()
+    def every_key_expires(self):
+        assert self.redis.keys_without_expiry() == []
+
+    def teardown(self):
+        while self.open:
+            self.a_request_finishes(self.open[0])
+            self.the_store_has_what_the_model_has()
+
+    # The model
+
+    def begin(self, cookie):
+        self.open.append(Request(self.interface, self.app, cookie))
+        return self.open[-1]
+
+    def load(self, request):
+        if not request.loaded:
+            request.loaded = True
+            request.kept = self.kept.get(request.held)
+            if request.kept is None:
+                request.held = None
+            else:
+                request.values, request.base = (copy.deepcopy(request.kept.values) for _ in range(2))
+        assert dict(request.session) == request.values
+        assert request.session.user == self.user(request)
+
+    def user(self, request):
+        if request.login or request.cleared or not request.kept:
+            return request.login
+        return request.kept.user
+
+    def begins_anew(self, request):
+        leaves_user = request.cleared and request.kept and request.kept.user
+        return not request.held or request.login or leaves_user or request.cleared and request.rotated
+
+    def save(self, request):
+        """What a save does to the model. Whether it is refused, because the session ended elsewhere."""
+        if not request.loaded:
+            return False
+        if request.cleared and not request.values and not request.login:
+            self.model_end(request)
+            return False
+        if self.begins_anew(request):
+            if request.values or request.login:
+                self.kept.pop(request.held, None)
+                request.kept = Kept(request.values, request.login)
+                request.held = "new"  # only the real session knows the id
+                self.kept["new"] = request.kept
+        else:
+            changed = {k: v for k, v in request.values.items() if k not in request.base or request.base[k] != v}
+            deleted = request.base.keys() - request.values.keys()
+            if changed or deleted or request.rotated:
+                if request.held not in self.kept:
+                    self.forget(request, ended=False)
+                    return True
+                request.kept.values.update(copy.deepcopy(changed))
+                for key in deleted:
+                    request.kept.values.pop(key, None)
+                if request.rotated:
+                    self.kept["new"] = self.kept.pop(request.held)
+                    request.held = "new"
+        request.base = copy.deepcopy(request.values)
+        request.login = None
+        request.cleared = request.rotated = False
+        return False
+
+    def learn_id(self, request):
+        if request.held == "new":
+            request.held = request.session.new_id
+            assert request.held not in self.kept
+            self.kept[request.held] = self.kept.pop("new")
+
+    def model_clear(self, request):
+        request.values = {}
+        request.cleared, request.login = True, None
+
+    def model_end(self, request):
+        self.kept.pop(request.held, None)
+        if request.kept and request.kept.user:  # found by its handle
+            self.kept = {each: kept for each, kept in self.kept.items() if kept is not request.kept}
+        self.forget(request, ended=True)
+
+    def forget(self, request, ended):
+        request.values, request.base = {}, {}
+        request.held = request.kept = request.login = None
+        request.cleared = request.rotated = False
+        request.loaded, request.ended = True, ended
+
+    def expect_ended(self, request, call):
+        try:
+            call()
+        except SessionEnded:
+            self.forget(request, ended=False)
+        else:
+            raise AssertionError("the session ended elsewhere, and this request wasn't told")
+
+
+@pytest.mark.every_server
+def test_the_sessions_are_what_the_model_says(redis, server_name):
+    store = redis_store(redis, per_user=1000)
+    run_state_machine_as_test(
+        lambda: Sessions(store, redis),
+        settings=settings(
+            max_examples=200 if server_name == DEFAULT else 50,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,211 @@
+"""Requests at once on two nodes with a gunicorn each, and one Redis: 200 times on each server, without one loss."""
+
+import json
+import random
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from itertools import cycle
+from typing import NamedTuple
+
+import pytest
+from anynode.sessions import Session
+from lib.demo_app import redis_store
+from lib.gunicorn_nodes import start_node, wait_until_it_serves
+
+pytestmark = pytest.mark.every_server
+
+ROUNDS = 200
+PROCESSES, THREADS = 2, 4  # of each node
+AT_ONCE = 2 * THREADS  # requests: more might wait for a thread of one process that took them all
+
+
+class Answer(NamedTuple):
+    status: int
+    new_id: str | None
+    process: int | None
+    returned: list
+
+
+class Round(NamedTuple):
+    old_id: str
+    user: str
+    answers: list[Answer]
+
+    @property
+    def new_ids(self) -> list[str]:
+        return [each.new_id for each in self.answers if each.new_id]
+
+    @property
+    def statuses(self) -> list[int]:
+        return [each.status for each in self.answers]
+
+
+class Gate:
+    """Holds up one request."""
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(20)
+        self.port = self._listener.getsockname()[1]
+
+    def wait_for_the_request(self):
+        self._held, _ = self._listener.accept()
+
+    def open(self):
+        self._held.close()
+
+
+@pytest.fixture(scope="module")
+def nodes(shared_redis, tmp_path_factory):
+    """The ports of two nodes."""
+    log = tmp_path_factory.mktemp("nodes") / "log"
+    with log.open("w") as file:
+        size = {"workers": PROCESSES, "threads": THREADS, "app": "lib.race_app:app"}
+        started = [start_node(shared_redis.port, file, APP_NODE=name, **size) for name in ("a", "b")]
+    try:
+        for _, port in started:
+            wait_until_it_serves(port, log)
+        yield [port for _, port in started]
+    finally:
+        for process, _ in started:
+            process.terminate()
+        for process, _ in started:
+            process.wait(20)
+
+
+def send(port, cookie, gate, steps) -> Answer:
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    headers = {"Cookie": f"session={cookie}", "Content-Type": "application/json", "Connection": "close"}
+    connection.request("POST", "/race", json.dumps({"gate": gate.port, "steps": steps}), headers)
+    response = connection.getresponse()
+    body = json.loads(response.read()) if response.status == 200 else {}
+    new_id = response.getheader("Set-Cookie", "").removeprefix("session=").partition(";")[0]
+    return Answer(response.status, new_id or None, body.get("process"), body.get("returned", []))
+
+
+@pytest.fixture
+def store(redis):
+    return redis_store(redis)
+
+
+@pytest.fixture
+def race(store, nodes):
+    """Sends requests, given as lists of steps, with the cookie of one session, ROUNDS times. Returns the rounds.
+
+    They go to the nodes in turn. All have read the session before one goes on; `in_turn` means that each has been
+    answered before the next one goes on.
+    """
+    gates = [Gate() for _ in range(AT_ONCE)]
+
+    def begin(number, requests):
+        session = Session(store, None)
+        user = f"user{number}"
+        session.update(a=0, b=0, n=0, basket={"list": []})
+        session.log_in(user)
+        session.save()
+        sent = []
+        for port, steps in zip(cycle(nodes), requests, strict=False):
+            gate = gates.pop()
+            steps = [step.format(user=user) for step in steps]
+            sent.append((gate, pool.submit(send, port, session.new_id, gate, steps)))
+        return session.new_id, user, sent
+
+    def finish(old_id, user, sent, in_turn):
+        for gate, _ in sent:
+            gate.wait_for_the_request()
+        for gate, answer in sent if in_turn else random.sample(sent, len(sent)):
+            gate.open()
+            if in_turn:
+                answer.result()
+            gates.append(gate)
+        return Round(old_id, user, [answer.result() for _, answer in sent])
+
+    def run(*requests, in_turn=False):
+        rounds = []
+        while len(rounds) < ROUNDS:
+            begun = [begin(len(rounds) + i, requests) for i in range(AT_ONCE // len(requests))]
+            rounds += [finish(*each, in_turn) for each in begun]
+        processes = {answer.process for each in rounds for answer in each.answers} - {None}
+        assert len(processes) == 2 * PROCESSES
+        assert {status for each in rounds for status in each.statuses} <= {200, 401}
+        return rounds
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield run
+
+
+def version(redis, store, session_id) -> int:
+    return int(redis.admin.hget(store._key(session_id), "m:version"))
+
+
+def test_different_keys_and_nested_ones_are_all_kept(race, redis, store):
+    for each in race(["set a 1"], ["set b 2"], ["append basket"], ["set c 3"]):
+        assert each.statuses == [200] * 4
+        session = Session(store, each.old_id)
+        assert dict(session) == {"a": "1", "b": "2", "c": "3", "n": 0, "basket": {"list": [1]}}
+        assert version(redis, store, each.old_id) == 5
+
+
+def test_of_one_key_the_later_write_is_kept_though_it_had_not_seen_the_other(race, redis, store):
+    for each in race(["set a early"], ["set a late"], in_turn=True):
+        assert Session(store, each.old_id)["a"] == "late"
+        assert version(redis, store, each.old_id) == 3
+
+
+@pytest.mark.parametrize("change", ["set a 1", "append basket"])
+def test_a_slow_read_never_erases_a_write(race, redis, store, change):
+    for each in race([change], [], in_turn=True):
+        session = Session(store, each.old_id)
+        assert (session["a"], session["basket"]["list"]) in (("1", []), (0, [1]))
+        assert version(redis, store, each.old_id) == 2
+
+
+WHILE_IT_ENDS = [[], ["set a 1"], ["append basket"], ["increment n"], ["rotate"], ["set b 1", "rotate"]]
+
+
+@pytest.mark.parametrize("end", ["end", "end_all"])
+def test_an_ended_session_never_comes_back(race, redis, store, end):
+    for each in race([end], [end], *WHILE_IT_ENDS):
+        assert not any(store.read(session_id) for session_id in (each.old_id, *each.new_ids))
+        assert store.sessions_of(each.user) == []
+    assert redis.session_keys() == []
+
+
+def test_who_had_read_before_a_session_ended_can_write_nothing_to_it(race, redis):
+    for each in race(["end"], ["end"], *WHILE_IT_ENDS, in_turn=True):
+        assert each.statuses == [200, 200, 200, 401, 401, 401, 401, 401]
+        assert each.new_ids == []
+    assert redis.session_keys() == []
+
+
+def test_a_rotated_id_never_comes_back_and_no_write_is_lost(race, store):
+    for each in race(["rotate"], ["set a 1"], ["append basket"], ["increment n"]):
+        assert store.read(each.old_id) is None
+        (new_id,) = each.new_ids
+        session = Session(store, new_id)
+        kept = [True, session["a"] == "1", session["basket"]["list"] == [1], session["n"] == 1]
+        assert kept == [status == 200 for status in each.statuses]
+        assert len(store.sessions_of(each.user)) == 1
+
+
+def test_of_two_rotations_one_wins(race, store):
+    for each in race(["rotate"], ["rotate"]):
+        assert sorted(each.statuses) == [200, 401]
+        assert store.read(each.old_id) is None
+        assert len(store.sessions_of(each.user)) == len(each.new_ids) == 1
+
+
+def test_two_logins_with_one_old_cookie_do_not_share_a_session(race, store):
+    for each in race(["log_in {user}"], ["log_in {user}"]):
+        assert len({each.old_id, *each.new_ids}) == 3
+        assert store.read(each.old_id) is None
+        assert len(store.sessions_of(each.user)) == 2
+
+
+def test_increments_add_up_and_each_sum_is_returned_once(race, store):
+    three = ["increment n"] * 3
+    for each in race(*[three] * 6, ["set b 1", *three], three):
+        sums = [value for answer in each.answers for value in answer.returned if value]
+        assert sorted(sums) == list(range(1, 25))
+        assert Session(store, each.old_id)["n"] == 24

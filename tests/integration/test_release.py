@@ -1,0 +1,221 @@
+"""Releases of the app: named by their content, built whole or not at all."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from email import message_from_string
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from lib.ansible_runs import ROOT, load_module, write_app
+
+app_release = load_module("plugins/modules/app_release.py")
+BuildError = app_release.BuildError
+
+PYTHON, ARCHITECTURE = "3.13", "x86_64"
+
+
+@pytest.fixture
+def app(tmp_path):
+    return write_app(tmp_path)[0]
+
+
+@pytest.fixture
+def no_pip(monkeypatch):
+    """Puts one file where pip would install packages."""
+
+    def install(_python, _lock, target, _python_version, _architecture):
+        (target / "bin").mkdir(parents=True)
+        (target / "bin" / "flask").write_text("#!/nowhere")
+        (target / "tiny.py").write_text("")
+        return {}
+
+    monkeypatch.setattr(app_release, "install_packages", install)
+
+
+def identity(app):
+    return app_release.release_id(app, app_release.sources(app))
+
+
+def build(app, builds):
+    return app_release.build(app, builds, sys.executable, PYTHON, ARCHITECTURE)
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch):
+    """The real pip, but from a directory instead of a package index."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    return tmp_path / "wheels"
+
+
+def members(archive):
+    with tarfile.open(archive) as tar:
+        return tar.getnames()
+
+
+def bill(name, archive):
+    """The release's bill of materials, as text."""
+    with tarfile.open(archive) as tar:
+        return tar.extractfile(f"{name}-py{PYTHON}/sbom.cdx.json").read().decode()
+
+
+def test_the_same_source_gives_the_same_id(app, tmp_path):
+    again, _environment = write_app(tmp_path / "elsewhere")
+    (again / "requirements.lock").write_bytes((app / "requirements.lock").read_bytes())
+    assert identity(app) == identity(again)
+    assert identity(app).startswith("2.5-")
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "src/shop/__init__.py"])
+def test_a_changed_byte_changes_the_id(app, name):
+    before = identity(app)
+    (app / name).write_text((app / name).read_text() + "#")
+    assert identity(app) != before
+
+
+def test_a_renamed_file_changes_the_id(app):
+    before = identity(app)
+    (app / "src" / "shop" / "__init__.py").rename(app / "src" / "shop" / "main.py")
+    assert identity(app) != before
+
+
+def test_what_running_the_app_leaves_behind_does_not_count(app):
+    before = identity(app)
+    for name in ("src/shop/__pycache__", "src/shop.egg-info"):
+        (app / name).mkdir()
+        (app / name / "leftover").write_text("1")
+    assert identity(app) == before
+
+
+def test_a_release_holds_packages_and_source(app, tmp_path, no_pip):
+    name, archive, built = build(app, tmp_path / "builds")
+    assert built
+    assert archive.name == f"{name}-py{PYTHON}-{ARCHITECTURE}.tar.gz"
+    name += f"-py{PYTHON}"
+    assert members(archive) == [
+        name,
+        f"{name}/RELEASE",
+        f"{name}/sbom.cdx.json",
+        f"{name}/shop",
+        f"{name}/shop/__init__.py",
+        f"{name}/tiny.py",
+    ]
+
+
+def test_a_release_is_built_once(app, tmp_path, no_pip):
+    assert build(app, tmp_path / "builds")[2] is True
+    assert build(app, tmp_path / "builds")[2] is False
+
+
+def test_the_same_content_gives_the_same_bytes(app, tmp_path, no_pip, monkeypatch):
+    first = build(app, tmp_path / "one")[1].read_bytes()
+    monkeypatch.setattr(time, "time", lambda: 2_000_000_000.0)
+    second = build(app, tmp_path / "two")[1].read_bytes()
+    assert first == second
+
+
+def test_a_half_written_archive_is_never_taken_for_one(app, tmp_path, no_pip, monkeypatch):
+    def disk_full(path, data):
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError("No space left on device")
+
+    builds = tmp_path / "builds"
+    with monkeypatch.context() as patch:
+        patch.setattr(app_release.Path, "write_bytes", disk_full)
+        with pytest.raises(OSError, match="No space"):
+            build(app, builds)
+    assert list(builds.glob("*.tar.gz")) == []
+    _name, archive, built = build(app, builds)
+    assert built
+    assert len(members(archive)) == 6
+
+
+def test_a_syntax_error_is_named_by_file_and_line(app, tmp_path, no_pip):
+    (app / "src" / "shop" / "views.py").write_text("x = 1\ndef broken(:\n")
+    with pytest.raises(BuildError, match=r"src/shop/views\.py, line 2: "):
+        build(app, tmp_path / "builds")
+    assert not (tmp_path / "builds").exists()
+
+
+@pytest.mark.parametrize("line", ["flask==3.1.3", "flask", "flask>=3 --hash=sha256:00"])
+def test_a_package_without_version_or_hash_is_named(app, tmp_path, no_pip, line):
+    with (app / "requirements.lock").open("a") as lock:
+        lock.write(line + "\n")
+    with pytest.raises(BuildError, match=r"requirements\.lock: flask\S* is not pinned.*make lock"):
+        build(app, tmp_path / "builds")
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "src"])
+def test_what_is_missing_is_named(app, tmp_path, name):
+    (app / name).rename(tmp_path / "away")
+    with pytest.raises(BuildError, match=rf"/{name} is missing"):
+        build(app, tmp_path / "builds")
+
+
+@pytest.mark.parametrize("text", ["[project]\nname = 'shop'\n", "[project]\nversion = '1'\n", "[project"])
+def test_a_pyproject_without_a_name_or_version_is_named(app, tmp_path, text):
+    (app / "pyproject.toml").write_text(text)
+    with pytest.raises(BuildError, match=r"pyproject\.toml: needs a \[project\] table with a name and a version"):
+        build(app, tmp_path / "builds")
+
+
+def test_pip_installs_what_the_lock_names(app, tmp_path, wheels):
+    name, archive, _built = build(app, tmp_path / "builds")
+    assert f"{name}-py{PYTHON}/tiny.py" in members(archive)
+
+
+def test_a_release_lists_what_is_in_it(app, tmp_path, wheels):
+    name, archive, _built = build(app, tmp_path / "builds")
+    text = bill(name, archive)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    told = json.loads(text)
+    assert told["metadata"]["component"] | {"name": "shop", "version": name} == told["metadata"]["component"]
+    (tiny,) = told["components"]
+    assert (tiny["name"], tiny["version"], tiny["purl"]) == ("tiny", "1.0", "pkg:pypi/tiny@1.0")
+    wheel = next(wheels.iterdir()).read_bytes()
+    assert tiny["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(wheel).hexdigest()}]
+    assert tiny["licenses"] == [{"expression": "MIT"}]
+    assert bill(*build(app, tmp_path / "again")[:2]) == text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "licenses"),
+    [
+        ("License-Expression: MIT OR Apache-2.0", [{"expression": "MIT OR Apache-2.0"}]),
+        (
+            "License: MIT\nClassifier: License :: OSI Approved :: MIT License\nClassifier: Framework :: Flask",
+            [{"license": {"name": "MIT License"}}],
+        ),
+        ("License: BSD", [{"license": {"name": "BSD"}}]),
+        ("Name: silent", []),
+    ],
+)
+def test_a_license_is_told_as_the_package_does(metadata, licenses):
+    assert app_release.licenses(message_from_string(metadata)) == licenses
+
+
+def test_a_package_that_is_not_the_one_that_was_locked_is_refused(app, tmp_path, wheels):
+    wheel = next(wheels.iterdir())
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    with pytest.raises(BuildError, match="DO NOT MATCH THE HASHES"):
+        build(app, tmp_path / "builds")
+
+
+def test_pips_own_words_are_passed_on(app, tmp_path, monkeypatch):
+    def fail(command, **_options):
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: no such wheel\n")
+
+    monkeypatch.setattr(app_release.subprocess, "run", fail)
+    with pytest.raises(BuildError, match=r"for Python 3\.13 on x86_64:\nERROR: no such wheel\n"):
+        build(app, tmp_path / "builds")
+    assert not (tmp_path / "builds").exists()
+
+
+def test_the_apps_own_source_can_be_built():
+    app_release.check_source(app_release.sources(ROOT / "app"))

@@ -1,0 +1,78 @@
+"""A real gunicorn with the rendered gunicorn.conf.py: an answer leaves in one piece, or not at all."""
+
+import socket
+
+import pytest
+from lib.ansible_runs import render
+from lib.cluster import eventually
+from lib.rendered_gunicorn import Node
+
+APP = '''
+import os, signal
+
+
+class Dies(bytes):
+    """A body of which gunicorn takes the length once the header was handed over."""
+
+    def __len__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def app(environ, start):
+    path = environ["PATH_INFO"]
+    length = {"/empty": 0, "/file": os.path.getsize(__file__)}.get(path, 5)
+    start("200 OK", [] if path == "/parts" else [("Content-Length", str(length))])
+    if path == "/file":
+        return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+    return {"/dies": [Dies(b"whole")], "/empty": [], "/parts": [b"who", b"le"]}.get(path, [b"whole"])
+'''
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    """A node whose app does as the path says."""
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "whole.py").write_text(APP)
+    config = folder / "gunicorn.conf.py"
+    config.write_text(render(folder, 1, app_metrics_port=0, app_workers=1).text("app1/gunicorn.conf.py"))
+    node = Node(config, None, folder, app="whole:app", packages=str(folder))
+    assert eventually(node.workers), node.log()
+    yield node
+    node.stop()
+
+
+def ask(node, method, path):
+    """All that the node sends until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as connection:
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n".encode())
+        try:
+            return connection.makefile("rb").read()
+        except ConnectionResetError:
+            return b""
+
+
+def test_a_worker_that_dies_with_half_an_answer_has_sent_nothing(node):
+    """So nginx has passed nothing on either, and asks another node."""
+    assert ask(node, "GET", "/dies") == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/", b"whole"),
+        ("HEAD", "/", b""),
+        ("GET", "/empty", b""),
+        ("GET", "/parts", b"3\r\nwho\r\n2\r\nle\r\n0\r\n\r\n"),
+    ],
+)
+def test_answers_of_each_kind_are_sent(node, method, path, body):
+    header, _, rest = ask(node, method, path).partition(b"\r\n\r\n")
+    assert header.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert rest == body
+
+
+def test_a_file_follows_its_header(node):
+    """The kernel sends it, past the app."""
+    header, _, rest = ask(node, "GET", "/file").partition(b"\r\n\r\n")
+    assert header.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert rest == APP.encode()

@@ -1,0 +1,49 @@
+"""How exposed the services are: what each release's systemd says of the units as they lie on a machine.
+
+Offline and from files: on the local machines, a drop-in of their image switches off what a container can't have.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from lib.ansible_runs import ROOT, render
+from lib.redis_server import TREES, unpacked_program
+
+# The exposure that each may have: 0 is none, 10 all.
+LIMITS = {"anynode": 1.5, "redis-server": 1.5, "nginx": 2.5}
+
+
+@pytest.fixture(scope="module")
+def app_unit(tmp_path_factory):
+    return render(tmp_path_factory.mktemp("cluster"), 1).files / "app1" / "anynode.service"
+
+
+@pytest.fixture(params=["bookworm", "trixie"])
+def machine(request, tmp_path, app_unit):
+    """The name of a Debian release, and a directory with its units of the three services, and the roles' drop-ins."""
+    packaged, ours = tmp_path / "usr/lib/systemd/system", tmp_path / "etc/systemd/system"
+    packaged.mkdir(parents=True)
+    ours.mkdir(parents=True)
+    for service in ("nginx", "redis-server"):
+        tree = TREES / request.param
+        units = [tree / folder / f"lib/systemd/system/{service}.service" for folder in ("usr", "")]
+        shutil.copy(next(filter(Path.exists, units)), packaged)
+    for folder in ROOT.glob("roles/*/files/*.service.d"):
+        shutil.copytree(folder, ours / folder.name)
+    shutil.copy(app_unit, ours)
+    return request.param, tmp_path
+
+
+@pytest.mark.parametrize("service", LIMITS)
+def test_a_service_is_hardly_exposed(machine, service):
+    release, root = machine
+    analyze = unpacked_program(release, "usr/bin/systemd-analyze")
+    command = [*analyze, "security", "--offline=true", f"--root={root}", "--no-pager", f"{service}.service"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    exposure = float(re.search(rf"exposure level for {service}.service: ([\d.]+)", done.stdout)[1])
+    print(f"{service}, Debian {release}: {exposure}")
+    assert exposure <= LIMITS[service], done.stdout
+    assert str(root) not in done.stderr, "systemd doesn't understand all of it"

@@ -1,0 +1,297 @@
+"""A real gunicorn with the rendered gunicorn.conf.py: what the metrics' port says of all its processes."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from lib.ansible_runs import render
+from lib.cluster import eventually
+from lib.demo_app import environ
+from lib.redis_server import RedisServer, free_port
+from lib.rendered_gunicorn import PACKAGES, WORKERS, Node
+
+
+def shop(folder):
+    """Options of a node with the smallest app."""
+    (folder / "shop.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'shop']\n")
+    return {"app": "shop:app", "packages": str(folder)}
+
+
+def open_files(pid):
+    return [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """What the role writes for a node whose metrics have a port that is free here."""
+    return render(tmp_path_factory.mktemp("rendered"), 1, app_workers=WORKERS, app_metrics_port=free_port())
+
+
+@pytest.fixture(scope="module")
+def metrics_port(rendered):
+    return int(re.search(r"^METRICS_PORT = (\d+)$", rendered.text("app1/gunicorn.conf.py"), re.MULTILINE)[1])
+
+
+@pytest.fixture
+def start(rendered, metrics_port, tmp_path):
+    """Starts a node, with `more` configuration, and stops it in the end."""
+    nodes = []
+
+    def start_node(more="", **options):
+        config = tmp_path / "gunicorn.conf.py"
+        config.write_text(rendered.text("app1/gunicorn.conf.py") + more)
+        nodes.append(Node(config, metrics_port, tmp_path, **options))
+        return nodes[-1]
+
+    yield start_node
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+def node(start):
+    return start().wait()
+
+
+def test_a_scrape_adds_up_what_all_workers_counted(node):
+    assert node.visits() == 0
+    node.ask_each("/", 5)
+    assert node.visits() == 5 * WORKERS
+
+
+def test_a_worker_that_dies_takes_no_count_with_it_and_leaves_no_file_behind(node):
+    node.ask_each("/", 2)
+    for _ in range(2):
+        workers = node.workers()
+        os.kill(min(workers), signal.SIGKILL)
+        assert eventually(lambda workers=workers: len(node.workers() | workers) == WORKERS + 1)
+        assert eventually(lambda: len(node.workers()) == WORKERS)
+    assert node.visits() == 2 * WORKERS
+    assert eventually(lambda: node.log().count("Booting worker") == WORKERS + 2)
+    node.ask_each("/", 3)
+    assert node.visits() == 5 * WORKERS
+    assert node.files() == WORKERS
+
+
+def test_workers_that_replace_others_while_those_still_serve_count_beside_them(node):
+    node.ask_each("/", 2)
+    before = node.workers()
+    node.master.send_signal(signal.SIGHUP)
+    assert eventually(lambda: len(node.workers()) == WORKERS and not node.workers() & before, 30)
+    assert node.visits() == 2 * WORKERS
+    node.ask_each("/", 2)
+    assert node.visits() == 4 * WORKERS
+    assert node.files() == 2 * WORKERS
+
+
+def test_counts_of_the_store_come_from_a_real_one(start, tmp_path):
+    (tmp_path / "redis").mkdir()
+    redis = RedisServer(tmp_path / "redis").start()
+    try:
+        node = start(redis_port=redis.port).wait()
+        account = {"username": "ada", "password": "correct horse"}
+        login = requests.post(f"http://127.0.0.1:{node.port}/api/login", json=account, timeout=10)
+        cookie = f"session={login.cookies['session']}"
+        for _ in range(4):
+            assert node.get("/api/session", Cookie=cookie).status_code == 200
+        seen = node.scrape()
+        assert seen["anynode_sessions_logins_total",] == 1
+        assert seen["anynode_sessions_requests_total", "found"] == 4
+        assert seen["anynode_sessions_store_seconds_count", "read"] == 4
+        assert seen["anynode_sessions_store_seconds_bucket", "+Inf", "read"] == 4
+        command = [sys.executable, "-m", "flask", "--app", "anynode", "sessions", "end-user", "ada"]
+        subprocess.run(command, env=node.settings, check=True)
+        assert node.scrape()["anynode_sessions_ended_total", "admin"] == 1
+        assert not any(login.cookies["session"] in label for labels in seen for label in labels)
+    finally:
+        redis.kill()
+
+
+def test_the_port_of_the_app_does_not_answer_scrapes(node):
+    assert node.get("/metrics").status_code == 404
+
+
+def test_only_the_master_listens_for_scrapes(node):
+    """A worker that outlived the master would else take in scrapes that nobody answers."""
+    listening = rf":{node.metrics_port:04X} \S+ 0A " + r"(?:\S+ +){5}(\d+)"
+    (inode,) = re.findall(listening, Path("/proc/net/tcp").read_text())
+    having = {pid for pid in {node.master.pid, *node.workers()} if f"socket:[{inode}]" in open_files(pid)}
+    assert having == {node.master.pid}
+
+
+def test_a_visitor_who_says_nothing_keeps_nobody_from_the_scrape(node):
+    with socket.create_connection(("127.0.0.1", node.metrics_port)):
+        assert node.visits() == 0
+
+
+def test_a_port_that_is_taken_is_said_and_taken_over_once_it_is_free(start, metrics_port):
+    with socket.create_server(("127.0.0.1", metrics_port)):
+        node = start().wait()
+        assert node.get("/").status_code == 200
+        assert eventually(lambda: "Address already in use" in node.log())
+    assert eventually(lambda: "metrics: answered at" in node.log(), 20)
+    assert node.visits() == 1
+
+
+def test_an_app_without_prometheus_client_is_served(start, tmp_path):
+    (tmp_path / "prometheus_client.py").write_text("raise ImportError\n")
+    node = start(**shop(tmp_path))
+    assert eventually(lambda: node.log().count("Booting worker") == WORKERS), node.log()
+    assert node.get("/").text == "shop"
+    assert node.log().count("metrics: none, the app has no prometheus-client") == 1
+    with pytest.raises(requests.ConnectionError):
+        node.scrape()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("127.0.0.1", ""), ("::1", ""), ("localhost", "does not appear to be an IPv4 or IPv6")],
+)
+def test_only_an_ip_address_gets_past_the_check_before_a_restart(rendered, metrics_port, tmp_path, address, words):
+    """The check runs beside the app that serves and has the port, without its directory of counts."""
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(rendered.text("app1/gunicorn.conf.py").replace('"127.0.0.1"', f'"{address}"'))
+    command = [sys.executable, "-m", "gunicorn", "--check-config", "--config", config, "anynode:create_app()"]
+    settings = environ(PYTHONPATH=PACKAGES)
+    with socket.create_server(("127.0.0.1", metrics_port)):
+        done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == bool(words), done.stderr
+    assert words in done.stderr
+
+
+def test_the_unit_empties_the_directory_of_counts_at_each_start(rendered):
+    lines = rendered.text("app1/anynode.service").splitlines()
+    assert "RuntimeDirectory=anynode" in lines
+    assert "Environment=PROMETHEUS_MULTIPROC_DIR=%t/anynode" in lines
+    assert not [line for line in lines if line.startswith("RuntimeDirectoryPreserve")]
+
+
+def test_port_0_switches_metrics_off(tmp_path):
+    cluster = render(tmp_path, 1, app_metrics_port=0)
+    assert "prometheus" not in cluster.text("app1/gunicorn.conf.py").lower()
+    assert "PROMETHEUS" not in cluster.text("app1/anynode.service")
+
+
+READY = """
+def post_worker_init(worker):
+    print(f"ready {worker.pid}", flush=True)
+"""
+
+# In the middle of its work the thread has a lock that a worker needs when it starts, as the log's or an import's.
+HOLD = """
+from pathlib import Path
+
+needed = threading.Lock()
+asked, forked = threading.Event(), threading.Event()
+os.register_at_fork(after_in_parent=lambda: (asked.clear(), forked.set()))
+name_counts, begin_counts = pre_fork, post_fork
+
+
+def hold(*_):
+    with needed:
+        Path("held").touch()
+        asked.wait(10)
+        forked.wait(0.1)  # at once, unless the fork waits
+    return ()
+
+
+def pre_fork(server, worker):
+    name_counts(server, worker)
+    forked.clear()
+    asked.set()
+
+
+def post_fork(server, worker):
+    with needed:
+        begin_counts(server, worker)
+"""
+
+SCRAPE = """
+class Held:
+    collect = hold
+
+
+Handler.registry.register(Held())
+"""
+
+FAILURE = """
+socketserver.BaseServer.handle_error = hold
+Handler.registry = None
+"""
+
+LINE = """
+import logging
+
+
+class Held(logging.LogRecord):
+    def getMessage(self):
+        if self.threadName == "metrics":
+            hold()
+        return super().getMessage()
+
+
+logging.setLogRecordFactory(Held)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "times", "answer"),
+    [(SCRAPE, 20, b"HTTP/1.0 200 OK\r\n"), (FAILURE, 1, b""), (LINE, 1, b"HTTP/1.0 200 OK\r\n")],
+    ids=["scrape", "failure", "line"],
+)
+def test_no_worker_is_forked_while_the_thread_works(start, tmp_path, work, times, answer):
+    """It might never start, nor hear SIGTERM."""
+    node = start(more=READY + HOLD + work, **shop(tmp_path))
+    held = tmp_path / "held"
+    with ThreadPoolExecutor() as scrapers:
+        for count in range(WORKERS, WORKERS + times):
+            newest = eventually(lambda count=count: node.newest(count))
+            assert newest, node.log()
+            scrape = scrapers.submit(node.ask)
+            assert eventually(held.exists), node.log()
+            held.unlink()
+            os.kill(newest, signal.SIGTERM)
+            assert eventually(lambda count=count: node.newest(count + 1)), node.log()
+            assert newest not in node.workers()
+            assert scrape.result(10).startswith(answer)
+
+
+# The thread begins with one who asks, and has time for them; the answer is more than the kernel takes in.
+SLOW = """
+from pathlib import Path
+from prometheus_client import Metric
+
+
+class Much:
+    def collect(self):
+        return [Metric("much", "x" * 50_000_000, "gauge")]
+
+
+class Handler(Handler):
+    timeout = 600
+
+    def setup(self):
+        super().setup()
+        Path("asked").touch()
+
+
+Handler.registry.register(Much())
+"""
+
+
+@pytest.mark.parametrize("said", [b"GET /metr", b"GET /metrics HTTP/1.0\r\n\r\n"], ids=["speaks", "reads"])
+def test_a_fork_waits_for_nobody_who_hardly(start, tmp_path, said):
+    node = start(more=READY + SLOW, **shop(tmp_path))
+    newest = eventually(lambda: node.newest(WORKERS))
+    with socket.create_connection(("127.0.0.1", node.metrics_port)) as scraper:
+        scraper.sendall(said)
+        assert eventually((tmp_path / "asked").exists), node.log()
+        os.kill(newest, signal.SIGKILL)
+        assert eventually(lambda: node.newest(WORKERS + 1)), node.log()

@@ -1,0 +1,149 @@
+"""What several of these tests need: inventories, a tiny app, and Ansible on the controller alone."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from werkzeug.security import generate_password_hash
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tool(name, package):
+    """Return the path of a program, or announce a skip."""
+    path = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
+    if not path:
+        pytest.skip(f"{name} is not installed: apt-get install {package}")
+    return path
+
+
+def load_module(path):
+    """Import one of the project's Ansible modules, by its path in the project."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def inventory(apps=2, network="192.0.2.{}", **variables):
+    """Return a good inventory as a dictionary, which tests may spoil."""
+    tiers = {
+        "nginx": {"lb1": 10},
+        "redis": {"redis1": 20},
+        "app": {f"app{number}": 30 + number for number in range(1, apps + 1)},
+    }
+    children = {
+        tier: {"hosts": {host: {"ansible_host": network.format(last)} for host, last in hosts.items()}}
+        for tier, hosts in tiers.items()
+    }
+    # Whoever does reach out for a machine, against all intent, gets nowhere.
+    return {"all": {"children": children, "vars": {"ansible_ssh_executable": "/bin/false"} | variables}}
+
+
+def write_inventory(folder, content):
+    """Write an inventory, given as a dictionary or as text, into a directory of its own; return its path."""
+    path = folder / "inventory" / "hosts.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def ansible_playbook(*arguments, **environment):
+    """Run ansible-playbook in the project; return the finished process, with all output in `.stdout`.
+
+    With the strategy that `make` chooses, unless the caller's environment names another.
+    """
+    settings = {"ANSIBLE_STRATEGY": "mitogen_linear"} | os.environ | environment
+    return subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), *arguments],
+        cwd=ROOT,
+        env=settings | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@dataclass
+class Cluster:
+    """What Ansible made of an inventory."""
+
+    files: Path
+    addresses: dict
+    secrets: dict
+
+    @property
+    def apps(self):
+        return [address for host, address in self.addresses.items() if host.startswith("app")]
+
+    def text(self, name):
+        return (self.files / name).read_text()
+
+    def env(self, name):
+        """The settings of a file of environment variables, unquoted."""
+        lines = [line for line in self.text(name).splitlines() if line and not line.startswith("#")]
+        return {key: value.strip("'") for key, value in (line.split("=", 1) for line in lines)}
+
+
+def render(folder, apps, network="192.0.2.{}", **variables):
+    """Let Ansible write the files of a cluster into a directory; nginx's for the nginx of this computer."""
+    rendered = folder / "rendered"
+    for name in ("lb1", "redis1", "app1", f"app{apps}"):
+        (rendered / name).mkdir(parents=True, exist_ok=True)
+    # A port that anybody may bind, for `nginx -t`; and a person beside the demo account.
+    users = {"ada": generate_password_hash("correct horse", method="pbkdf2:sha256:1000")}
+    edge = {"nginx_port": 18088, "nginx_tls_port": 18443, "nginx_server_names": ["localhost", "127.0.0.1", "::1"]}
+    content = inventory(apps, network, **edge | {"app_users": users} | variables)
+    hosts = write_inventory(folder, content)
+    done = ansible_playbook("-i", hosts, "tests/lib/render.yml", "-e", f"rendered={rendered}")
+    assert done.returncode == 0, done.stdout
+    tiers = content["all"]["children"].values()
+    return Cluster(
+        files=rendered,
+        addresses={host: options["ansible_host"] for tier in tiers for host, options in tier["hosts"].items()},
+        secrets={path.name: path.read_text().strip() for path in (hosts.parent / ".secrets").iterdir()},
+    )
+
+
+def render_all(tmp_path_factory, apps, clusters):
+    """Render clusters of so many nodes, given as variables by name; return them by name. Two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {
+            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), apps, **variables)
+            for name, variables in clusters.items()
+        }
+    return {name: job.result() for name, job in jobs.items()}
+
+
+def write_app(folder):
+    """Write an app with one locked package; return its directory and the environment in which pip finds the package.
+
+    The package comes from a directory, so no package index is asked.
+    """
+    wheel = folder / "wheels" / "tiny-1.0-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        words = "Metadata-Version: 2.4\nName: tiny\nVersion: 1.0\nLicense-Expression: MIT\n"
+        archive.writestr("tiny-1.0.dist-info/METADATA", words)
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    app = folder / "app"
+    package = app / "src" / "shop"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("def create_app():\n    return None\n")
+    (app / "pyproject.toml").write_text('[project]\nname = "shop"\nversion = "2.5"\n')
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (app / "requirements.lock").write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n")
+    return app, {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent)}
