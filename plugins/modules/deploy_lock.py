@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 held_by: {type: dict, returned: always, description: "another operation that holds the lock, null if none does"}
-taken_from: {type: dict, returned: "state C(held)", description: "the holder from which the lock was taken over, null if none"}
+taken_from: {type: dict, returned: "with state C(held)", description: "the previous holder if the lock was taken over, else null"}
 """
 
 Holder = dict[str, Any]
