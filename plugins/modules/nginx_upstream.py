@@ -16,6 +16,7 @@ from ansible.module_utils.anynode.nginx import (
     Upstream,
     dump,
     install,
+    is_outdated,
     read,
     read_upstream,
     run,
@@ -226,7 +227,7 @@ def apply(check_mode: bool, timeout: float, **options: Any) -> dict[str, Any]:
     if not only_report and (before["nodes"] or after["nodes"]):
         is_active = run("systemctl", "is-active", "--quiet", "nginx")[0] == 0
         # The copy differs if an earlier run was interrupted before nginx had loaded the file.
-        changed = read(loaded) != render(after) or any(read(file.path) != file.content for file in files)
+        changed = read(loaded) != render(after) or any(is_outdated(file) for file in files)
         if changed and not check_mode:
             install(files)
             if is_active:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -63,6 +64,11 @@ def read(path: Path) -> str | None:
 def dump(value: Any) -> str:
     """Return the JSON text of a state file."""
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def is_outdated(file: File) -> bool:
+    """Return whether the file on disk has another content or mode, or doesn't exist."""
+    return read(file.path) != file.content or stat.S_IMODE(file.path.stat().st_mode) != file.mode
 
 
 def install(files: list[File]) -> None:
