@@ -106,6 +106,7 @@ class Node(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Node
+    raw_requestline: bytes
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # a single segment: a second segment would wait for the acknowledgement of the first
 

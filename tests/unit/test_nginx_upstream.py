@@ -21,12 +21,14 @@ State = dict[str, Any]
 
 @pytest.fixture
 def both() -> State:
-    return upstream.change(EMPTY, TWO, "max_fails=2")[0]
+    state: State = upstream.change(EMPTY, TWO, "max_fails=2")[0]
+    return state
 
 
 def drained(state: State, *names: str) -> State:
     """Return the state after draining nodes with REASON."""
-    return upstream.change(state, drain=names, reason=REASON)[0]
+    after: State = upstream.change(state, drain=names, reason=REASON)[0]
+    return after
 
 
 # --- the state ---
