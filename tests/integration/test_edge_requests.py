@@ -20,7 +20,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d+) ")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     tool("nginx", "nginx-light")
-    return render(tmp_path_factory.mktemp("cluster"), 1, nginx_trusted_proxies=["127.0.0.9"])
+    return render(tmp_path_factory.mktemp("cluster"), 1, limit="nginx", nginx_trusted_proxies=["127.0.0.9"])
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     return render(
         tmp_path_factory.mktemp("cluster"),
         2,
+        limit="nginx",
         nginx_read_retry_timeout=f"{RETRY * 1000:.0f}ms",
         nginx_read_timeout=f"{READ}s",
         nginx_slow_paths=["^/reports/", AWKWARD],
