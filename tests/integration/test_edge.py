@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from lib.ansible_runs import Cluster, render_all, tool
+from lib.balancer_host import Host, nginx
 from lib.cluster import eventually
-from lib.rendered_nginx import Balancer, Node, balancer, configuration
+from lib.rendered_nginx import Balancer, Node, balancer, config, configuration
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
 
@@ -267,6 +268,33 @@ def test_a_reload_adds_tls_to_a_balancer_without(tmp_path: Path, clusters: dict[
         assert eventually(speaks_tls)
         assert lb.request(plain=True)[0] == 308
         assert int((tmp_path / "nginx.pid").read_text()) == pid
+
+
+def test_an_upgrade_replaces_nginx_conf_and_maintenance_conf_in_one_step(
+    tmp_path: Path, clusters: dict[str, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old maintenance.conf has other variables, so that nginx accepts it with the old nginx.conf only."""
+    path = configuration(tmp_path, clusters["default"], {"app1": "192.0.2.31:8000"})
+    content = path.read_text()
+    old = '# on: {"by": "ada@desk", "why": "new disk"}\nmap $is_let_in $is_turned_away {\n    default 1;\n}\n'
+    (tmp_path / "maintenance.conf").write_text(old)
+    (tmp_path / "maintenance-bypass.conf").write_text("map $cookie_maintenance $is_let_in {\n    default 0;\n}\n")
+    path.write_text(f"events {{}} http {{ include {tmp_path}/maintenance*.conf; }}")
+    program = tool("nginx", "nginx-light")
+
+    def run(*_command: str) -> tuple[int, str]:
+        done = subprocess.run([program, "-t", "-c", path], stderr=subprocess.PIPE, text=True, check=False)
+        return done.returncode, done.stderr
+
+    host = Host(tmp_path / "host", config=tmp_path)
+    host.patch(monkeypatch, config)
+    monkeypatch.setattr(nginx, "run", run)
+    assert run()[0] == 0
+    with pytest.raises(nginx.NginxError, match="bypass_token_valid"):
+        config.apply(False, content=content)
+    assert ((tmp_path / "maintenance.conf").read_text(), run()[0]) == (old, 0)
+    result = config.apply(False, content=content, bypass_token="token")
+    assert (result["maintenance"], run()[0]) == ({"by": "ada@desk", "reason": "new disk"}, 0)
 
 
 def test_http_2_and_groups_are_configured_for_the_version_of_nginx(clusters: dict[str, Cluster]) -> None:

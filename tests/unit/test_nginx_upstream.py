@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lib.ansible_runs import load_module
+from lib.balancer_host import Host, nginx
 
 upstream = load_module("plugins/modules/nginx_upstream.py")
-nginx = import_module("ansible.module_utils.anynode.nginx")
 
 TWO = {"app1": "192.0.2.31:8000", "app2": "[2001:db8::32]:8000"}
 THREE = TWO | {"app3": "192.0.2.33:8000"}
@@ -118,7 +117,7 @@ def test_the_order_of_nodes_changes_no_file(both: State) -> None:
 
 
 OLD = """\
-# Managed by Ansible: which nodes are in, and who took one out (playbooks/drain.yml, undrain.yml).
+# Managed by Ansible
 server 192.0.2.31:8000 max_fails=2 fail_timeout=5s max_fails=0;  # app1
 server [2001:db8::32]:8000 max_fails=2 fail_timeout=5s down;  # app2 out: {"by": "ada@desk", "kind": "drain", "why": 1}
 server 192.0.2.33:8000 max_fails=2 fail_timeout=5s down;  # app3 out: {"by": "-", "kind": "run", "run": "7", "why": "y"}
@@ -154,33 +153,10 @@ def test_a_foreign_line_of_an_old_upstream_conf_is_refused() -> None:
 # --- the module's work on a host ---
 
 
-class Host:
-    """The directories of a balancer. `commands` lists what was run, `failing` the command that fails."""
-
-    def __init__(self, directory: Path) -> None:
-        self.config, self.state = directory / "nginx", directory / "state"
-        self.config.mkdir()
-        self.commands: list[str] = []
-        self.failing = ""
-        self.generation = 0
-
-    def run(self, *command: str) -> tuple[int, str]:
-        name = Path(command[0]).name
-        action = f"{name} {command[1]}"
-        self.commands.append(action)
-        self.generation += action == "systemctl reload"
-        if action == self.failing:
-            return 1, "unknown directive"
-        return 0, f"{self.generation} nginx: worker process" if name == "ps" else ""
-
-
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host(tmp_path)
-    for module in (upstream, nginx):
-        monkeypatch.setattr(module, "run", host.run)
-        monkeypatch.setattr(module, "CONFIG", host.config)
-        monkeypatch.setattr(module, "STATE", host.state)
+    host.patch(monkeypatch, upstream)
     return host
 
 
@@ -221,20 +197,23 @@ def test_an_interrupted_change_is_repaired_by_the_next_run(
 
 def test_without_options_and_in_check_mode_nothing_is_written(host: Host, apply: Callable[..., dict[str, Any]]) -> None:
     (host.config / "upstream.conf.loaded").unlink()
-    before = {path: path.read_text() for path in (*host.config.iterdir(), *host.state.iterdir())}
+    before = host.files()
     assert not apply()["changed"]
     assert apply(True, drain=["app1"], reason=REASON)["changed"]
-    assert {path: path.read_text() for path in (*host.config.iterdir(), *host.state.iterdir())} == before
+    assert host.files() == before
     assert "systemctl reload" not in host.commands
 
 
 def test_an_old_drained_node_stays_drained_across_the_upgrade(host: Host) -> None:
     (host.config / "upstream.conf").write_text(OLD)
+    (host.config / "upstream-reads.conf").write_text("of the old nginx.conf")
     result = upstream.apply(False, 1, servers=THREE, server_options="max_fails=2")
     assert {name: reason["kind"] for name, reason in result["drained"].items()} == {
         "app2": "drain",
         "app3": "deployment",
     }
+    # The old nginx.conf, which includes it, is still loaded.
+    assert (host.config / "upstream-reads.conf").read_text() == "of the old nginx.conf"
     (host.config / "upstream.conf").unlink()
     assert upstream.apply(False, 1, keep=THREE)["drained"] == result["drained"]
 
