@@ -96,6 +96,13 @@ class Cluster:
         return {key: value.strip("'") for key, value in (line.split("=", 1) for line in lines)}
 
 
+def create_secrets(hosts):
+    """Create the secrets of an inventory as the first run of site.yml does, without running Ansible."""
+    table = yaml.safe_load((ROOT / "roles/topology/vars/main/secrets.yml").read_text())["topology_secrets"]
+    for step in load_module("plugins/modules/secret_files.py").created(hosts.parent / ".secrets", table):
+        step()
+
+
 def render(folder, apps, network="192.0.2.{}", **variables):
     """Let Ansible write the files of a cluster into a directory; nginx's for the nginx of this computer."""
     rendered = folder / "rendered"
@@ -106,6 +113,7 @@ def render(folder, apps, network="192.0.2.{}", **variables):
     edge = {"nginx_port": 18088, "nginx_tls_port": 18443, "nginx_server_names": ["localhost", "127.0.0.1", "::1"]}
     content = inventory(apps, network, **edge | {"app_users": users} | variables)
     hosts = write_inventory(folder, content)
+    create_secrets(hosts)
     done = ansible_playbook("-i", hosts, "tests/lib/render.yml", "-e", f"rendered={rendered}")
     assert done.returncode == 0, done.stdout
     tiers = content["all"]["children"].values()
