@@ -105,8 +105,11 @@ def create_secrets(hosts: Path) -> None:
         step()
 
 
-def render(folder: Path, apps: int, network: str = "192.0.2.{}", **variables: Any) -> Cluster:
-    """Render the files of a cluster into a directory with Ansible, those of nginx for the nginx of this computer."""
+def render(folder: Path, apps: int, network: str = "192.0.2.{}", limit: str = "all", **variables: Any) -> Cluster:
+    """Render the files of a cluster into a directory with Ansible, those of nginx for the nginx of this computer.
+
+    limit: hosts to render, as for --limit.
+    """
     rendered = folder / "rendered"
     for name in ("lb1", "redis1", "app1", f"app{apps}"):
         (rendered / name).mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,7 @@ def render(folder: Path, apps: int, network: str = "192.0.2.{}", **variables: An
     content = inventory(apps, network, **edge | {"app_users": users} | variables)
     hosts = write_inventory(folder, content)
     create_secrets(hosts)
-    done = ansible_playbook("-i", hosts, "tests/lib/render.yml", "-e", f"rendered={rendered}")
+    done = ansible_playbook("-i", hosts, "tests/lib/render.yml", "--limit", limit, "-e", f"rendered={rendered}")
     assert done.returncode == 0, done.stdout
     tiers = content["all"]["children"].values()
     return Cluster(
@@ -127,12 +130,12 @@ def render(folder: Path, apps: int, network: str = "192.0.2.{}", **variables: An
 
 
 def render_all(
-    tmp_path_factory: pytest.TempPathFactory, apps: int, clusters: dict[str, dict[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory, apps: int, clusters: dict[str, dict[str, Any]], limit: str = "all"
 ) -> dict[str, Cluster]:
     """Render clusters of `apps` nodes, given as variables by name; return them by name."""
     with ThreadPoolExecutor(2) as pool:
         jobs = {
-            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), apps, **variables)
+            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), apps, limit=limit, **variables)
             for name, variables in clusters.items()
         }
     return {name: job.result() for name, job in jobs.items()}
