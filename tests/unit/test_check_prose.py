@@ -47,6 +47,8 @@ def test_words_of_the_old_vocabulary_are_refused(path: str, line: str, words: st
 @pytest.mark.parametrize(
     ("path", "line"),
     [
+        ("docs/a.md", "Take a node out of service: each node that tries to start."),
+        ("tests/unit/a.py", "refused = requests = None"),
         ("docs/a.md", "Run `site.yml` on a virtual machine with 2 cores."),
         ("docs/a.md", "The request timed out, which is out of scope. Roll the release back."),
         ("docs/a.md", "It runs over HTTPS, and is over the limit."),
