@@ -59,7 +59,7 @@ load-test: .venv/tests engine ## deploy, roll back and inject faults under full 
 
 docs: .venv/tests ## generate the reference and build the documentation site into .build/site
 	scripts/generate_docs.py
-	mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "Open .build/site/index.html"
 
 audit: .venv/tests ## query known vulnerabilities of the locked packages; ARGS go to pip-audit
