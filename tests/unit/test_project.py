@@ -78,7 +78,7 @@ def test_make_alone_lists_every_target_with_a_line():
 
 def test_what_docs_security_calls_a_proof_is_there():
     """Each file that it names, and each test in it."""
-    named = set(re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", (ROOT / "docs/security.md").read_text()))
+    named = set(re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", (ROOT / "docs/reference/defenses.md").read_text()))
     assert len(named) > 10
     assert [
         each for each in named if f"def {each[1] + '(' if each[1] else 'test_'}" not in (ROOT / each[0]).read_text()
