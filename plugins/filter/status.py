@@ -153,7 +153,7 @@ def _warnings(node, warn_days):
     elif (days := node.get("certificate_days", warn_days)) < warn_days:
         yield f"its certificate {_left(days)}; site.yml renews one of the inventory's CA, and loads what is there"
     if (days := node.get("ca_days", warn_days)) < warn_days:
-        yield f"the inventory's CA {_left(days)}; docs/how-to/tls-own-ca.md says how to replace it"
+        yield f"the inventory's CA {_left(days)}; see docs/how-to/tls-own-ca.md"
     for disk in node.get("disks", []):
         if disk["free"] < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * disk["size"]):
             yield f"{_size(disk['free'])} of {_size(disk['size'])} are free on {disk['path']}"

@@ -1,4 +1,4 @@
-"""Slows down who guesses passwords. Counted in Redis, so that all nodes count together; the rules: docs/explanation/login-limiter.md."""
+"""Delays password guessing. All nodes count failures together, in Redis: docs/explanation/login-limiter.md."""
 
 import hashlib
 import ipaddress

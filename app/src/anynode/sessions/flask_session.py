@@ -1,4 +1,4 @@
-"""Moving over from Flask-Session 0.8.0 with Redis, logging nobody out: docs/how-to/move-from-flask-session.md has the steps."""
+"""Moves sessions from Flask-Session 0.8.0 with Redis, without logouts: docs/how-to/move-from-flask-session.md."""
 
 import base64
 import hmac
