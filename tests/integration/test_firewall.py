@@ -100,7 +100,7 @@ def net(rendered):
 
 
 def rules():
-    """docs/reference/firewall.md, with the ports that render() chose."""
+    """docs/firewall.md, with the ports that render() chose."""
     return {(group, RENDERED.get(port, port)): source for (group, port), source in documented().items()}
 
 

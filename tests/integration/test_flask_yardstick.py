@@ -1,6 +1,6 @@
 """`flask.session` is what a Flask programmer knows: Flask's own sessions and ours must pass the same tests.
 
-Where ours differ on purpose is at the end, and in docs/reference/session-layer.md.
+Where ours differ on purpose is at the end, and in docs/sessions.md.
 """
 
 import datetime
@@ -514,7 +514,7 @@ def test_flashed_messages_of_the_same_request(app):
         assert flask.get_flashed_messages() == ["one", "two"], "they stay for this request"
 
 
-# Where ours differ on purpose: the table in docs/reference/session-layer.md
+# Where ours differ on purpose: the table in docs/sessions.md
 
 
 def test_ours_need_no_secret_key(ours):

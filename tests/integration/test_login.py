@@ -1,4 +1,4 @@
-"""The login limiter delays guesses on all nodes together and locks out no user: docs/explanation/login-limiter.md."""
+"""Guessing passwords is slow, on all nodes together, and nobody keeps anybody else out: the rules of docs/login.md."""
 
 import hashlib
 import json

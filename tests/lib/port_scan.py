@@ -1,11 +1,11 @@
-"""Who may reach which port: by docs/reference/firewall.md, and in truth."""
+"""Who may reach which port: by docs/firewall.md, and in truth."""
 
 import json
 import re
 import shlex
 from pathlib import Path
 
-ROW = re.compile(r"^\| (\w+) \| ([a-z, ]+) \| (\d+)/tcp \|$", re.MULTILINE)
+ROW = re.compile(r"^\| ([a-z, ]+) \| (\d+) \| (\w+) \|$", re.MULTILINE)
 ANYWHERE = "anywhere"
 
 # Runs on the machine that knocks: prints what each port says, "open" or "refused". Those that say nothing are left out.
@@ -57,5 +57,5 @@ def knock(run, address, ports="1-65535", own="", sources=0, patience=0.5):
 
 def documented():
     """Return who may reach what: {(group, port): the group that may, or ANYWHERE}."""
-    text = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "firewall.md").read_text()
-    return {(group, int(port)): source for source, groups, port in ROW.findall(text) for group in groups.split(", ")}
+    text = (Path(__file__).resolve().parents[2] / "docs" / "firewall.md").read_text()
+    return {(group, int(port)): source for groups, port, source in ROW.findall(text) for group in groups.split(", ")}

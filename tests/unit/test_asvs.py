@@ -1,4 +1,4 @@
-"""docs/reference/asvs.md: nothing missing, nothing invented, no test that isn't there, no figure that isn't so."""
+"""docs/asvs.md: nothing missing, nothing invented, no test that isn't there, no figure that isn't so."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Delays password guessing. All nodes count failures together, in Redis: docs/explanation/login-limiter.md."""
+"""Slows down who guesses passwords. Counted in Redis, so that all nodes count together; the rules: docs/login.md."""
 
 import hashlib
 import ipaddress

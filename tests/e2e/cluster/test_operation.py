@@ -58,9 +58,9 @@ def test_a_nodes_counters_begin_anew_with_it_and_are_for_the_node_alone(cluster)
 
 
 def test_the_documented_command_ends_a_users_sessions_on_all_nodes(cluster):
-    """As docs/how-to/end-sessions.md has it, typed on one node."""
-    text = (ROOT / "docs/how-to/end-sessions.md").read_text()
-    command = re.search(r"^(systemd-run .*? sessions )end-user ada$", text, re.MULTILINE | re.DOTALL)[1]
+    """As docs/operate.md has it, typed on one node."""
+    text = (ROOT / "docs/operate.md").read_text()
+    command = re.search(r"^    (systemd-run .*? sessions )end-user ada$", text, re.MULTILINE | re.DOTALL)[1]
     host, user = cluster.apps[0], cluster.account["username"]
     visitor = cluster.log_in(cluster.apps[-1])
     assert cluster.apps[-1] in cluster.run(host, f"{command} list {user}")

@@ -1,4 +1,4 @@
-"""Moves sessions from Flask-Session 0.8.0 with Redis, without logouts: docs/how-to/move-from-flask-session.md."""
+"""Moving over from Flask-Session 0.8.0 with Redis, logging nobody out: docs/sessions-in-your-app.md says how."""
 
 import base64
 import hmac
