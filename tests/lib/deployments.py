@@ -1,24 +1,27 @@
-"""What the balancer and the nodes say about releases, and who is in."""
+"""Deployments as the balancer and the app nodes report them."""
 
-import re
+import json
 
-
-def out(cluster):
-    """The nodes that the balancer leaves out."""
-    return re.findall(r" down; +# (\S+)", cluster.run(cluster.balancer, "cat /etc/nginx/upstream.conf"))
+from lib.cluster import Cluster
 
 
-def releases(cluster):
-    """The release that each node answers with."""
-    return {host: cluster.visitor().get(host, "/healthz").headers["X-Release"] for host in cluster.apps}
+def drained(cluster: Cluster) -> list[str]:
+    """Return the drained nodes, as the balancer's state has them."""
+    state = json.loads(cluster.run(cluster.balancer, "cat /var/lib/anynode/upstream.json"))
+    return [node for node, entry in state["nodes"].items() if entry["drained"]]
 
 
-def runs(cluster):
-    """The run that put it there."""
-    return {host: cluster.visitor().get(host, "/healthz").headers["X-Deployment"] for host in cluster.apps}
+def releases(cluster: Cluster) -> dict[str, str]:
+    """Return the release that each node answers with."""
+    return {host: cluster.client().get(host, "/healthz").headers["X-Release"] for host in cluster.apps}
 
 
-def pids(cluster, *hosts):
-    """The process that serves on each of these nodes."""
+def deployment_ids(cluster: Cluster) -> dict[str, str]:
+    """Return the id of the deployment that each node runs."""
+    return {host: cluster.client().get(host, "/healthz").headers["X-Deployment"] for host in cluster.apps}
+
+
+def pids(cluster: Cluster, *hosts: str) -> list[str]:
+    """Return the main process of the app on each of these nodes."""
     show = "systemctl show --value --property MainPID anynode.service"
     return [cluster.run(host, show) for host in hosts]
