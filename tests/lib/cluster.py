@@ -130,7 +130,7 @@ class Cluster:
     ) -> Iterator[Background]:
         """Run a playbook while the block runs; it is killed if it still runs at the end of the block.
 
-        hold_at: "FILE-PREFIX MODULE", the task before which the run stops; see Background.wait_until_held.
+        hold_at: "FILE-PREFIX MODULE", the task before which the run is held; one of them may be empty.
         """
         with tempfile.TemporaryDirectory() as folder:
             process = Background(
