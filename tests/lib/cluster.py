@@ -170,6 +170,10 @@ class Cluster:
         """Every host that answers clients: the app nodes, and the balancer."""
         return [*self.apps, self.balancer]
 
+    def becomes_ready(self, host: str, seconds: float = 10) -> bool:
+        """Return whether a node, or the balancer, is ready within so many seconds."""
+        return eventually(lambda: self.client().get(host, "/readyz").status_code == 200, seconds)
+
     def client(self) -> Client:
         """Return a client without a cookie."""
         return Client(self)
@@ -253,8 +257,8 @@ class Client:
         headers = {"Accept": "application/json", "Connection": "close"} | (headers or {})
         if self.cookie and "Cookie" not in headers:
             headers["Cookie"] = self.cookie
-        options = {"headers": headers, "timeout": 10, "verify": self.cluster.ca} | options
-        answer = requests.request(method, self.cluster.url(host) + path, **options)
+        settings: dict[str, Any] = {"headers": headers, "timeout": 10, "verify": self.cluster.ca} | options
+        answer = requests.request(method, self.cluster.url(host) + path, **settings)
         for cookie in (each for each in answer.cookies if each.name.endswith("session")):
             self.cookie = f"{cookie.name}={cookie.value}"
         return answer

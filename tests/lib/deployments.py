@@ -1,6 +1,9 @@
-"""Deployments as the balancer and the app nodes report them."""
+"""Deployments as the balancer, the app nodes and the audit logs report them."""
+
+from __future__ import annotations
 
 import json
+from typing import Any
 
 from lib.cluster import Cluster
 
@@ -25,3 +28,14 @@ def pids(cluster: Cluster, *hosts: str) -> list[str]:
     """Return the main process of the app on each of these nodes."""
     show = "systemctl show --value --property MainPID anynode.service"
     return [cluster.run(host, show) for host in hosts]
+
+
+def audit_log(cluster: Cluster, host: str) -> list[dict[str, Any]]:
+    """Return the entries of a host's audit log."""
+    lines = cluster.run(host, "cat /var/log/anynode/audit.log 2>/dev/null || true").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def audit_log_sizes(cluster: Cluster) -> dict[str, int]:
+    """Return the number of entries of each host's audit log."""
+    return {host: len(audit_log(cluster, host)) for host in cluster.address}

@@ -14,7 +14,7 @@ import pytest
 from lib.cluster import Cluster
 from lib.load.report import row, summary
 
-from .load_process import Running, assert_no_client_noticed, load
+from .load_process import Running, assert_no_errors, load
 
 # `make load-test` names a file for the figures. Then the load has its full size, and waits are asserted.
 # Otherwise only counts are asserted: on a busy computer, pauses have other causes than the deployment.
@@ -44,7 +44,7 @@ class Load:
                 figures.write(row(self.event, result) + "\n")
         if error is None and self.worst_wait is not None:
             assert result
-            assert_no_client_noticed(result, self.worst_wait if FIGURES else math.inf)
+            assert_no_errors(result, self.worst_wait if FIGURES else math.inf)
 
 
 def assert_served_within(result: dict[str, Any], seconds: float) -> None:

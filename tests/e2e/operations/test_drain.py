@@ -22,12 +22,12 @@ def test_a_drained_node_stays_drained_until_it_is_undrained(cluster: Cluster, un
         assert run.ok, run.output
         assert drained(two) == [node]
         two.run(node, "systemctl stop anynode.service 2>&1")
-        command = [ROOT / "scripts/status", "-i", two.inventory, "--json"]
+        command = [str(ROOT / "scripts/status"), "-i", str(two.inventory), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         nodes = {each["name"]: each for each in json.loads(done.stdout)["nodes"]}
         place = nodes[node]["balancers"][two.balancer]
         assert done.returncode == 0, done.stdout
-        assert (place["in"], place["kind"], place["reason"]) == (False, "drain", "new disk")
+        assert (place["active"], place["kind"], place["reason"]) == (False, "drain", "new disk")
         assert "@" in place["by"]
         subprocess.run(["docker", "restart", "--time", "30", f"{two.prefix}-{node}"], check=True)
         assert eventually(lambda: two.run(node, "systemctl is-active anynode", check=False) == "active", 60)

@@ -27,7 +27,9 @@ def upstreams(cluster: Cluster) -> set[str]:
     return {line.split()[1].split(":")[0] for line in lines}
 
 
-def test_a_deployment_on_a_single_node(cluster: Cluster, unnoticed: Callable[..., Load], release) -> None:
+def test_a_deployment_on_a_single_node(
+    cluster: Cluster, unnoticed: Callable[..., Load], release: Callable[..., list[str]]
+) -> None:
     """No other node can take over: systemd holds the socket, and clients wait."""
     one = cluster.of_size("one")
     before = pids(one, "app1")

@@ -14,7 +14,7 @@ def test_rules_that_lock_the_controller_out_are_rolled_back(cluster: Cluster) ->
         *("-e", "__firewall_ssh_port=2222", "-e", "firewall_confirm_seconds=15"),
     )
     assert not run.ok
-    assert "firewall" in run.roles
+    assert "could not prove that it can still connect" in run.words
     assert eventually(lambda: cluster.run(host, TABLE) == before[0], seconds=30)
     assert cluster.run(host, "cat /etc/anynode/firewall.nft") == before[1]
 
@@ -23,7 +23,7 @@ def test_a_controller_that_is_not_listed_is_refused_before_a_rule_changes(cluste
     before = cluster.run(cluster.redis, TABLE)
     run = cluster.playbook("site.yml", "--tags", "firewall", "-e", '{"firewall_ssh_sources": ["192.0.2.1"]}')
     assert not run.ok
-    assert "firewall_ssh_sources" in run.words
+    assert "would lock this controller out" in run.words
     assert cluster.run(cluster.redis, TABLE) == before
 
 

@@ -25,7 +25,7 @@ description:
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Writes the task log."""
 
     CALLBACK_VERSION = 2.0
