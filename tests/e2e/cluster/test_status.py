@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lib.cluster import ROOT, Cluster, eventually
+from lib.cluster import ROOT, Cluster
 
 Nodes = dict[str, dict[str, Any]]
 

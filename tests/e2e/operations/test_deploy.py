@@ -107,7 +107,7 @@ BAD: dict[str, tuple[str, Callable[[str], str | None], str, bool]] = {
     "answers slowly": (
         "src/anynode/users.py",
         replaced("    assert session.created", '    __import__("time").sleep(3)\n    assert session.created'),
-        "no answer within 2 s",
+        "no response within 2 s",
         True,
     ),
     "dies after a while": (
@@ -119,12 +119,12 @@ BAD: dict[str, tuple[str, Callable[[str], str | None], str, bool]] = {
             "        threading.Timer(6, os.kill, (os.getppid(), signal.SIGKILL)).start()\n"
             "    config = config or",
         ),
-        "after it worked",
+        "after the first success",
         True,
     ),
 }
 # Covered without hosts: a wrong hash in tests/integration/test_inventories.py, since the release is built in the first
-# play of a deployment; a page that fails in tests/unit/test_waiting.py. The load test includes both.
+# play of a deployment; a page that fails in tests/integration/test_http_client.py. The load test includes both.
 SHORT = [kind for kind in BAD if FIGURES or kind not in ("lacks a file", "has a wrong hash")]
 
 

@@ -55,7 +55,7 @@ def continued(cluster: Cluster) -> Before:
     cluster.run(node, "cd /srv/anynode/releases && for i in 1 2 3 4 5 6 7; do mkdir old-$i; sleep 0.01; done")
     settings = ("-e", "redis_maxmemory=200mb", "-e", "app_threads=7")
     cluster.interrupt("roles/redis/ unit_outdated", "site.yml", "--tags", "redis", *settings)
-    cluster.interrupt("playbooks/internal/rolling_update.yml ", "site.yml", "--tags", "app", *settings)
+    cluster.interrupt("playbooks/internal/rolling_update.yml nginx_upstream", "site.yml", "--tags", "app", *settings)
     assert cluster.run(cluster.redis, main_pid) == before.redis
     assert "maxmemory 200mb" in cluster.run(cluster.redis, "cat /etc/redis/anynode.conf")
     assert pids(cluster, *cluster.apps) == before.pids
