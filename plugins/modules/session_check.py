@@ -78,7 +78,7 @@ report:
   returned: always
   type: list
   elements: str
-  sample: ["app1: login, read on 1 other node: ok", "app2: login, read on 1 other node: ok", "through the balancer, on app1, app2: ok"]
+  sample: ["app1: login, read on 1 other node: ok", "through the balancer, on app1, app2: ok"]
 requests:
   description: Number of requests sent to the nodes, and how many of them were logins.
   returned: always

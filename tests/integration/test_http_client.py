@@ -1,4 +1,4 @@
-"""The HTTP client of the modules keeps all cookies, and waits once if it is told to; the health check names failures."""
+"""The HTTP client of the modules keeps cookies and retries 429 once; the health check names failures."""
 
 import socket
 import threading

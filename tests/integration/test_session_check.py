@@ -73,8 +73,8 @@ def test_a_line_stays_short_when_many_nodes_fail(start_nodes: StartNodes) -> Non
     _visit, report, failures = run_check(start_nodes(16, shared=False))
     assert len(failures) == 16 * 15
     assert report[0] == (
-        "app1: logged in on app1, unknown on app2; logged in on app1, unknown on app3; logged in on app1, unknown on app4;"
-        " and 12 more failures"
+        "app1: logged in on app1, unknown on app2; logged in on app1, unknown on app3;"
+        " logged in on app1, unknown on app4; and 12 more failures"
     )
 
 

@@ -57,7 +57,7 @@ def release_id(link: Path) -> str:
 
 def read_files(directory: Path | None) -> Files:
     """Return the files and links of next/ or of a deployment, without those that belong to the deployment itself."""
-    paths = directory.glob("*") if directory else []
+    paths = [path for path in directory.glob("*") if path.is_symlink() or path.is_file()] if directory else []
     return {path.name: _read(path) for path in paths if path.name not in OWN_FILES}
 
 

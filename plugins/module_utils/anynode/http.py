@@ -19,7 +19,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True)
 class Response:
-    """A response: `data` is the parsed JSON body, None if the body isn't JSON; `seconds` the time until its last byte."""
+    """A response. `data`: the parsed JSON body, None if it isn't JSON; `seconds`: the time until its last byte."""
 
     status: int
     headers: Message
