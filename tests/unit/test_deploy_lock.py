@@ -75,7 +75,11 @@ def test_who_takes_a_lock_over_notes_the_run_that_did_not_end(tmp_path, strategy
     away = {"ansible_host": "192.0.2.1", "ansible_ssh_executable": str(ssh)}
     groups = {"nginx": {"hosts": {"one": here}}, "app": {"hosts": {"away": away, "two": here}}}
     inventory = write_inventory(tmp_path, {"all": {"children": groups}})
-    parts = [each for name in ("take_lock", "audit_log", "finish") for each in yaml.safe_load((PARTS / f"{name}.yml").read_text())]
+    parts = [
+        each
+        for name in ("take_lock", "audit_log", "finish")
+        for each in yaml.safe_load((PARTS / f"{name}.yml").read_text())
+    ]
     plays = [each for each in parts if "import_playbook" not in each]  # finish.yml imports audit_log.yml
     for each in plays:
         each["module_defaults"] = {
