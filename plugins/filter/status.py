@@ -15,7 +15,7 @@ REGISTERED = {
     "unit": "__nginx_unit",
     "maintenance": "__nginx_maintenance_file",
     "lock": "__deploy_lock_told",
-    "redis": "__redis_status",
+    "redis": "redis_status",
     "app": "__app_told",
     "deployment": "__app_deployment_told",
 }

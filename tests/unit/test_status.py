@@ -32,7 +32,7 @@ def app_node(**changes):
         "status_disks": disks(),
         "__app_deployment_told": {"current": current, "outdated": []},
         "__app_told": {"state": "ready", "reason": "", "release": "1.0-abc"},
-        "__redis_status": {"skipped": True},
+        "redis_status": {"skipped": True},
     } | changes
 
 
@@ -61,7 +61,7 @@ def told():
             "__nginx_upstream_told": {"nodes": ["app1", "app2"], "drained": {}},
             "__deploy_lock_told": {"held_by": None},
         },
-        "redis1": {"status_disks": disks(), "__redis_status": redis, "status_certificate": certificate(60)},
+        "redis1": {"status_disks": disks(), "redis_status": redis, "status_certificate": certificate(60)},
         "app1": app_node(),
         "app2": app_node(),
     }
@@ -165,7 +165,7 @@ def test_a_balancer_that_does_not_run(told):
 
 
 def test_a_redis_that_cannot_write(told):
-    told["redis1"]["__redis_status"]["aof_last_write_status"] = "err"
+    told["redis1"]["redis_status"]["aof_last_write_status"] = "err"
     assert problems(told) == ["redis1 has aof_last_write_status err"]
 
 
@@ -178,7 +178,7 @@ def test_a_disk_that_is_nearly_full_is_a_warning_and_no_problem(told, free, size
 
 
 def test_a_redis_that_is_nearly_full_is_a_warning(told):
-    told["redis1"]["__redis_status"]["used_memory"] = 240_000_000
+    told["redis1"]["redis_status"]["used_memory"] = 240_000_000
     assert "240 MB of 256 MB" in report(told)["warnings"][0]
 
 
@@ -208,16 +208,16 @@ class FakeRedis:
     def __init__(self, keys):
         self.keys = keys
 
-    def ask(self, command, cursor=None, *_count):
+    def query(self, command, cursor=None, *_count):
         if command == "DBSIZE":
             return len(self.keys)
         begin = int(cursor)
         end = 0 if begin + 10 >= len(self.keys) else begin + 10
-        return str(end).encode(), self.keys[begin : begin + 10] + (self.keys[:10] if begin == 10 else [])
+        return str(end), self.keys[begin : begin + 10] + (self.keys[:10] if begin == 10 else [])
 
 
 def test_sessions_are_counted_or_guessed_from_a_sample():
-    keys = [b"p:session:%d" % n if n % 2 else b"p:user:%d" % n for n in range(1000)]
+    keys = [f"p:session:{n}" if n % 2 else f"p:user:{n}" for n in range(1000)]
     assert redis_status.count(FakeRedis(keys), "p:session:", 5000) == (500, True)
     guess, counted = redis_status.count(FakeRedis(keys), "p:session:", 200)
     assert not counted

@@ -35,7 +35,7 @@ def test_half_of_the_machines_gone_and_a_run_that_was_killed_while_it_made_them(
     visitor = cluster.log_in(cluster.apps[0])
     gone = [f"{cluster.prefix}-{cluster.balancer}", f"{cluster.prefix}-{cluster.apps[1]}"]
     subprocess.run(["docker", "rm", "--force", *gone], check=True, capture_output=True)
-    kill_at(cluster, "TASK [local_nodes : Put in the host key")  # they have no keys yet, or weren't switched on
+    kill_at(cluster, "TASK [local_nodes : Install the SSH keys")  # they have no keys yet, or weren't switched on
     output = cluster.converge("--diff", "-vvv")
     assert "+APP_NODE=" in output
     secrets = cluster.secrets()
@@ -86,7 +86,7 @@ def test_old_releases_are_pruned_and_the_current_one_never_is(cluster):
 
 # By tag: a setting; where the run is killed, between writing and loading it; what loads it.
 SETTINGS = {
-    "redis": ("redis_maxmemory=200mb", "TASK [redis : See whether", "HANDLER [redis : Restart Redis]"),
+    "redis": ("redis_maxmemory=200mb", "TASK [redis : Check whether", "HANDLER [redis : Restart Redis]"),
     "nginx": ("nginx_read_timeout=29s", "TASK [nginx : See whether", "HANDLER [nginx : Reload, never restart]"),
     "app": ("app_threads=7", "TASK [app : Compare it with what runs]", "TASK [app : Put the new release"),
 }
