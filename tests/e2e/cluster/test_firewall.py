@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 from lib.cluster import eventually
-from lib.port_scan import ANYWHERE, documented, knock
+from lib.port_scan import ANYWHERE, documented, scan
 
 SOURCES = 16  # machines knock at each other from ports up to this one, which strangers try
 TABLE = "nft --stateless --terse list table inet anynode"
@@ -72,13 +72,13 @@ def test_every_machine_reaches_what_the_docs_say_and_nothing_else(cluster):
     def tried(pair):
         host, knocker = pair
         local = cluster.run(host, "ip -6 -brief address show dev eth0 scope link | awk '{print $3}' | cut -d/ -f1")
-        said = knock(partial(cluster.run, knocker), cluster.address[host], sources=SOURCES)
+        said = scan(partial(cluster.run, knocker), cluster.address[host], sources=SOURCES)
         # Who has knocked from a port lets in there whom it knocked at: that could be the answer.
         said = {port: answer for port, answer in said.items() if port > SOURCES}
         assert opened(said) == admitted(cluster, host, knocker), f"{knocker} -> {host}: {said}"
         assert set(said) == gated(cluster, host), f"{knocker} -> {host}: {said}"
         if local:
-            said = knock(partial(cluster.run, knocker), f"{local}%eth0", some, patience=2)
+            said = scan(partial(cluster.run, knocker), f"{local}%eth0", some, timeout=2)
             assert opened(said) <= admitted(cluster, host), f"{knocker} -> {host}, {local}: {said}"
 
     with ThreadPoolExecutor(4) as pool:
@@ -89,9 +89,9 @@ def test_no_port_of_any_kind_of_machine_answers_a_stranger_but_those_in_the_docs
     """All 65,535 of them, of a machine of each group."""
     for host in (hosts[0] for hosts in cluster.groups.values()):
         beside = place(host)
-        said = knock(beside, cluster.address[host], gated(cluster, host), patience=2, own=stranger[0])
+        said = scan(beside, cluster.address[host], gated(cluster, host), timeout=2, own=stranger[0])
         assert (set(said), opened(said)) == (gated(cluster, host), admitted(cluster, host)), f"{host}: {said}"
-        said = knock(beside, cluster.address[host], own=stranger[0])
+        said = scan(beside, cluster.address[host], own=stranger[0])
         assert set(said) <= gated(cluster, host), f"{host}: {said}"
         assert opened(said) <= admitted(cluster, host), f"{host}: {said}"
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import yaml
-from lib.acl import ANYBODY, FORBIDDEN, REFUSALS, allowed, replies
+from lib.acl import FORBIDDEN, REFUSALS, UNRESTRICTED, allowed, replies
 from lib.cluster import ROOT, eventually
 
 TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
@@ -65,7 +65,7 @@ def test_the_sandbox_of_debians_unit_is_kept(cluster):
 def test_the_apps_account_may_run_what_is_listed_and_nothing_else(cluster):
     """By the list of commands of this very server, each asked about."""
     found = allowed(lambda *words: admin(cluster, *words), "app", "anynode:x")
-    assert found == set(APP_COMMANDS) | ANYBODY
+    assert found == set(APP_COMMANDS) | UNRESTRICTED
 
 
 def test_the_apps_account_is_refused_in_earnest(cluster):
