@@ -6,8 +6,13 @@ from functools import partial
 
 import pytest
 import yaml
+<<<<<<< HEAD
 from lib.acl import ANYBODY, FORBIDDEN, REFUSALS, allowed, replies
 from lib.cluster import ROOT, Client, Cluster, eventually
+=======
+from lib.acl import FORBIDDEN, REFUSALS, UNRESTRICTED, allowed, replies
+from lib.cluster import ROOT, eventually
+>>>>>>> area-c
 
 TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
 APP_COMMANDS = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_app_commands"]
@@ -69,7 +74,7 @@ def test_the_sandbox_of_debians_unit_is_kept(cluster: Cluster) -> None:
 def test_the_acl_user_of_the_app_may_run_only_the_listed_commands(cluster: Cluster) -> None:
     """Each command that this server has is tested with ACL DRYRUN."""
     found = allowed(lambda *words: admin(cluster, *words), "app", "anynode:x")
-    assert found == set(APP_COMMANDS) | ANYBODY
+    assert found == set(APP_COMMANDS) | UNRESTRICTED
 
 
 def test_forbidden_commands_of_the_app_are_refused(cluster: Cluster) -> None:
