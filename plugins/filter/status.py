@@ -12,21 +12,6 @@ from typing import Any
 Report = dict[str, Any]
 
 GROUPS = ("nginx", "redis", "app")
-<<<<<<< HEAD
-=======
-# What the tasks of the playbook and of the roles register.
-REGISTERED = {
-    "disks": "status_disks",
-    "certificate": "status_certificate",
-    "upstream": "__nginx_upstream_told",
-    "unit": "__nginx_unit",
-    "maintenance": "__nginx_maintenance_file",
-    "lock": "__deploy_lock_told",
-    "redis": "redis_status",
-    "app": "__app_told",
-    "deployment": "__app_deployment_told",
-}
->>>>>>> area-c
 GIGABYTE = 10**9
 MINIMUM_FREE_BYTES, MINIMUM_FREE_SHARE = GIGABYTE, 0.1
 MAXIMUM_MEMORY_SHARE = 0.9

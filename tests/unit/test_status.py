@@ -31,7 +31,6 @@ def common(free: float = 50, size: float = 100) -> Facts:
 
 def app_node() -> Facts:
     return {
-<<<<<<< HEAD
         "common_status": common(),
         "app_status": {
             "state": "ready",
@@ -43,13 +42,6 @@ def app_node() -> Facts:
             "pending": [],
         },
     }
-=======
-        "status_disks": disks(),
-        "__app_deployment_told": {"current": current, "outdated": []},
-        "__app_told": {"state": "ready", "reason": "", "release": "1.0-abc"},
-        "redis_status": {"skipped": True},
-    } | changes
->>>>>>> area-c
 
 
 @pytest.fixture
@@ -71,18 +63,8 @@ def facts() -> Facts:
     }
     nginx = {"state": "running", "reason": "", "nodes": ["app1", "app2"], "drained": {}, "maintenance": None}
     return {
-<<<<<<< HEAD
         "lb1": {"common_status": common(), "nginx_status": nginx, "deploy_lock_status": {"held_by": None}},
         "redis1": {"common_status": common(), "redis_status": redis, "certificates_status": certificates(60)},
-=======
-        "lb1": {
-            "status_disks": disks(),
-            "__nginx_unit": {"stdout": "active"},
-            "__nginx_upstream_told": {"nodes": ["app1", "app2"], "drained": {}},
-            "__deploy_lock_told": {"held_by": None},
-        },
-        "redis1": {"status_disks": disks(), "redis_status": redis, "status_certificate": certificate(60)},
->>>>>>> area-c
         "app1": app_node(),
         "app2": app_node(),
     }
@@ -188,7 +170,6 @@ def test_different_releases_are_a_warning(facts: Facts) -> None:
     assert report(facts)["warnings"] == ["app nodes run different releases: app1 0.9-old, app2 1.0-abc"]
 
 
-<<<<<<< HEAD
 def test_a_node_that_the_balancer_does_not_list_is_a_problem(facts: Facts) -> None:
     facts["lb1"]["nginx_status"]["nodes"] = ["app1"]
     assert problems(facts) == ["app2 is not listed on lb1"]
@@ -202,11 +183,6 @@ def test_a_stopped_balancer_is_a_problem(facts: Facts) -> None:
 def test_a_redis_that_can_not_write_is_a_problem(facts: Facts) -> None:
     facts["redis1"]["redis_status"]["aof_last_write_status"] = "err"
     assert problems(facts) == ["redis1 has aof_last_write_status err"]
-=======
-def test_a_redis_that_cannot_write(told):
-    told["redis1"]["redis_status"]["aof_last_write_status"] = "err"
-    assert problems(told) == ["redis1 has aof_last_write_status err"]
->>>>>>> area-c
 
 
 @pytest.mark.parametrize(("free", "size", "warns"), [(9, 100, True), (11, 100, False), (0.9, 2, True), (1.1, 2, False)])
@@ -217,15 +193,9 @@ def test_a_disk_that_is_nearly_full_is_a_warning(facts: Facts, free: float, size
     assert found["healthy"]
 
 
-<<<<<<< HEAD
 def test_a_redis_that_is_nearly_full_is_a_warning(facts: Facts) -> None:
     facts["redis1"]["redis_status"]["used_memory"] = 240_000_000
     assert "240 MB of 256 MB" in report(facts)["warnings"][0]
-=======
-def test_a_redis_that_is_nearly_full_is_a_warning(told):
-    told["redis1"]["redis_status"]["used_memory"] = 240_000_000
-    assert "240 MB of 256 MB" in report(told)["warnings"][0]
->>>>>>> area-c
 
 
 def test_only_queried_hosts_are_listed(facts: Facts) -> None:
@@ -246,49 +216,3 @@ def test_the_command_prints_json_alone_and_its_exit_status_is_the_verdict(facts:
         )
         assert json.loads(done.stdout) == given
         assert done.returncode == expected
-<<<<<<< HEAD
-=======
-
-
-class FakeRedis:
-    """Answers DBSIZE and SCAN from a list, ten keys at a time; the first batch comes twice."""
-
-    def __init__(self, keys):
-        self.keys = keys
-
-    def query(self, command, cursor=None, *_count):
-        if command == "DBSIZE":
-            return len(self.keys)
-        begin = int(cursor)
-        end = 0 if begin + 10 >= len(self.keys) else begin + 10
-        return str(end), self.keys[begin : begin + 10] + (self.keys[:10] if begin == 10 else [])
-
-
-def test_sessions_are_counted_or_guessed_from_a_sample():
-    keys = [f"p:session:{n}" if n % 2 else f"p:user:{n}" for n in range(1000)]
-    assert redis_status.count(FakeRedis(keys), "p:session:", 5000) == (500, True)
-    guess, counted = redis_status.count(FakeRedis(keys), "p:session:", 200)
-    assert not counted
-    assert guess == pytest.approx(500, rel=0.1)
-
-
-def test_what_info_says():
-    info = "# Server\r\nredis_version:8.0.2\r\nused_memory:10\r\naof_enabled:1\r\nloading:0\r\nio_threads:4\r\n"
-    told = {"redis_version": "8.0.2", "used_memory": 10, "aof_enabled": True, "loading": False}
-    assert redis_status.parse_info(info) == told
-
-
-@pytest.mark.parametrize("strategy", ["linear", "mitogen_linear"])
-def test_a_cluster_that_is_away_as_a_whole_is_told_too(tmp_path, strategy):
-    """ssh fails for each machine; the report is written all the same."""
-    file = tmp_path / "report.json"
-    ssh = tmp_path / "ssh"
-    ssh.write_text("#!/bin/sh\nexit 255\n")
-    ssh.chmod(0o755)
-    hosts = write_inventory(tmp_path, inventory(ansible_ssh_executable=str(ssh)))
-    done = ansible_playbook("-i", hosts, "playbooks/status.yml", "-e", f"status_json={file}", ANSIBLE_STRATEGY=strategy)
-    assert done.returncode == 0, done.stdout
-    found = json.loads(file.read_text())
-    assert {node["state"] for node in found["nodes"]} == {"unreachable"}
-    assert len(found["problems"]) == 4
->>>>>>> area-c

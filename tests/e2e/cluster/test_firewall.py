@@ -7,13 +7,8 @@ from functools import partial
 from itertools import permutations
 
 import pytest
-<<<<<<< HEAD
 from lib.cluster import Cluster, eventually
-from lib.port_scan import ANYWHERE, documented, knock
-=======
-from lib.cluster import eventually
 from lib.port_scan import ANYWHERE, documented, scan
->>>>>>> area-c
 
 SOURCES = 16  # highest source port of scans between hosts; a stranger scans these ports
 Stranger = tuple[str, tuple[str, str]]
@@ -80,25 +75,14 @@ def test_every_host_reaches_only_documented_ports(cluster: Cluster) -> None:
     def scan(pair: tuple[str, str]) -> None:
         host, source = pair
         local = cluster.run(host, "ip -6 -brief address show dev eth0 scope link | awk '{print $3}' | cut -d/ -f1")
-<<<<<<< HEAD
-        answers = knock(partial(cluster.run, source), cluster.address[host], sources=SOURCES)
+        answers = scan(partial(cluster.run, source), cluster.address[host], sources=SOURCES)
         # Scans in the other direction open these ports: connection tracking admits the answers.
         answers = {port: answer for port, answer in answers.items() if port > SOURCES}
         assert opened(answers) == admitted(cluster, host, source), f"{source} -> {host}: {answers}"
         assert set(answers) == answering(cluster, host), f"{source} -> {host}: {answers}"
         if local:
-            answers = knock(partial(cluster.run, source), f"{local}%eth0", some, patience=2)
+            answers = scan(partial(cluster.run, source), f"{local}%eth0", some, timeout=2)
             assert opened(answers) <= admitted(cluster, host), f"{source} -> {host}, {local}: {answers}"
-=======
-        said = scan(partial(cluster.run, knocker), cluster.address[host], sources=SOURCES)
-        # Who has knocked from a port lets in there whom it knocked at: that could be the answer.
-        said = {port: answer for port, answer in said.items() if port > SOURCES}
-        assert opened(said) == admitted(cluster, host, knocker), f"{knocker} -> {host}: {said}"
-        assert set(said) == gated(cluster, host), f"{knocker} -> {host}: {said}"
-        if local:
-            said = scan(partial(cluster.run, knocker), f"{local}%eth0", some, timeout=2)
-            assert opened(said) <= admitted(cluster, host), f"{knocker} -> {host}, {local}: {said}"
->>>>>>> area-c
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(scan, permutations(cluster.address, 2)))
@@ -109,22 +93,13 @@ def test_a_stranger_reaches_only_documented_ports(
 ) -> None:
     """All 65,535 ports, of a host of each group."""
     for host in (hosts[0] for hosts in cluster.groups.values()):
-<<<<<<< HEAD
         run = beside(host)
-        answers = knock(run, cluster.address[host], answering(cluster, host), patience=2, own=stranger[0])
+        answers = scan(run, cluster.address[host], answering(cluster, host), timeout=2, own=stranger[0])
         assert set(answers) == answering(cluster, host), f"{host}: {answers}"
         assert opened(answers) == admitted(cluster, host), f"{host}: {answers}"
-        answers = knock(run, cluster.address[host], own=stranger[0])
+        answers = scan(run, cluster.address[host], own=stranger[0])
         assert set(answers) <= answering(cluster, host), f"{host}: {answers}"
         assert opened(answers) <= admitted(cluster, host), f"{host}: {answers}"
-=======
-        beside = place(host)
-        said = scan(beside, cluster.address[host], gated(cluster, host), timeout=2, own=stranger[0])
-        assert (set(said), opened(said)) == (gated(cluster, host), admitted(cluster, host)), f"{host}: {said}"
-        said = scan(beside, cluster.address[host], own=stranger[0])
-        assert set(said) <= gated(cluster, host), f"{host}: {said}"
-        assert opened(said) <= admitted(cluster, host), f"{host}: {said}"
->>>>>>> area-c
 
 
 @pytest.mark.parametrize("verb", ["restart", "reload"])

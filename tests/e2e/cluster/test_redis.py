@@ -6,13 +6,8 @@ from functools import partial
 
 import pytest
 import yaml
-<<<<<<< HEAD
-from lib.acl import ANYBODY, FORBIDDEN, REFUSALS, allowed, replies
-from lib.cluster import ROOT, Client, Cluster, eventually
-=======
 from lib.acl import FORBIDDEN, REFUSALS, UNRESTRICTED, allowed, replies
-from lib.cluster import ROOT, eventually
->>>>>>> area-c
+from lib.cluster import ROOT, Client, Cluster, eventually
 
 TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
 APP_COMMANDS = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_app_commands"]
