@@ -106,7 +106,7 @@ def test_the_table_has_the_expiry_of_certificates(facts: Facts) -> None:
 def test_a_ca_that_expires_soon_is_a_warning(facts: Facts) -> None:
     facts["redis1"]["certificates_status"] = certificates(100, ca_days=9)
     (warning,) = report(facts)["warnings"]
-    assert warning.startswith("redis1: the inventory's CA expires in 9 days; docs/")
+    assert warning.startswith("redis1: the inventory's CA expires in 9 days; see docs/")
 
 
 def test_a_certificate_that_can_not_be_read_is_a_warning(facts: Facts) -> None:
