@@ -63,12 +63,12 @@ class Run:
 
     @property
     def roles(self) -> set[str]:
-        """The roles of which a task started on at least one host."""
+        """The roles of the tasks that started."""
         return {parts[1] for parts in (task["file"].split("/") for task in self.tasks) if parts[0] == "roles"}
 
 
 class Cluster:
-    """The hosts of one inventory."""
+    """The hosts of an inventory."""
 
     def __init__(self, inventory: str | Path) -> None:
         self.inventory = Path(inventory)
@@ -90,7 +90,7 @@ class Cluster:
         return Cluster(self.inventory.with_name(f"{name}.yml"))
 
     def secret(self, name: str) -> str:
-        """Return one of the secrets of this inventory."""
+        """Return a secret of this inventory."""
         return (self.inventory.parent / ".secrets" / name).read_text().strip()
 
     def secrets(self) -> dict[str, str]:
@@ -222,7 +222,7 @@ class Background:
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def wait_until_held(self, seconds: float = 300) -> None:
-        """Wait until the run is held at the task that was asked for."""
+        """Wait until the run is held at its task."""
         held = eventually(lambda: not self.running or any(task["held"] for task in self.tasks), seconds)
         assert held and self.running, f"the run did not reach the task: {self.log.read_text()}"
 
@@ -244,7 +244,7 @@ class Background:
 
 
 class Client:
-    """Sends JSON with one cookie to any host: a cookie jar would keep it to the address that set it."""
+    """Sends JSON with a single cookie to any host: a cookie jar would keep it to the address that set it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster

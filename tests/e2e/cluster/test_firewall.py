@@ -68,7 +68,7 @@ def opened(answers: dict[int, str]) -> set[int]:
     return {port for port, answer in answers.items() if answer == "open"}
 
 
-def test_every_host_reaches_only_documented_ports(cluster: Cluster) -> None:
+def test_only_documented_ports_of_hosts_are_open(cluster: Cluster) -> None:
     """All 65,535 ports of each host from each other host; used ports also at the link-local address."""
     some = used_ports(cluster)
 
@@ -88,7 +88,7 @@ def test_every_host_reaches_only_documented_ports(cluster: Cluster) -> None:
         list(pool.map(scan, permutations(cluster.address, 2)))
 
 
-def test_a_stranger_reaches_only_documented_ports(
+def test_only_documented_ports_are_open_to_a_stranger(
     cluster: Cluster, stranger: Stranger, beside: Callable[[str], Callable[[str], str]]
 ) -> None:
     """All 65,535 ports, of a host of each group."""

@@ -54,7 +54,7 @@ def test_metrics_start_at_zero_and_are_only_served_on_the_node(cluster: Cluster)
 
 
 def test_the_documented_command_ends_a_users_sessions_on_all_nodes(cluster: Cluster) -> None:
-    """As a page of docs/ has it, for one node."""
+    """As a page of docs/ has it."""
     text = "\n".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
     found = re.search(r"^ *(systemd-run [^`]*? sessions )end-user ada$", text, re.MULTILINE)
     assert found

@@ -1,7 +1,7 @@
 """Releases that differ.
 
 The scenario's files run in the order of molecule/operations/molecule.yml, since the cluster grows: test_scale.py begins
-with one app node and ends with two, test_drain.py ends with three.
+with a single app node and ends with two, test_drain.py ends with three.
 """
 
 from __future__ import annotations

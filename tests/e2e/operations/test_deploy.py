@@ -172,7 +172,7 @@ def test_a_bad_setting_is_refused_under_load(
     assert drained(cluster) == []
 
 
-def test_settings_are_rolled_out_as_releases_are(cluster: Cluster, unnoticed: Callable[..., Load]) -> None:
+def test_settings_change_as_releases_do(cluster: Cluster, unnoticed: Callable[..., Load]) -> None:
     """A changed setting of the app and of nginx, by site.yml; in batches of two of three nodes."""
     before = pids(cluster, *cluster.apps)
     with unnoticed("settings of nginx and the app change"):

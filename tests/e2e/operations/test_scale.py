@@ -1,4 +1,4 @@
-"""From one app node to four, and to two, by a change of the inventory and nothing else."""
+"""From a single app node to four, and to two, by a change of the inventory and nothing else."""
 
 from __future__ import annotations
 
