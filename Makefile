@@ -1,77 +1,86 @@
-# Names for commands that can also be typed by hand. `make` lists them.
+# Short names for commands that can also be typed by hand. `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
 INVENTORY ?= inventory/local
-# mitogen_linear runs the tasks in a third of the time; `make up STRATEGY=linear` uses Ansible's own.
+# mitogen_linear takes a third of the time of Ansible's own strategy; `make up STRATEGY=linear` uses the latter.
 STRATEGY ?= mitogen_linear
 SCENARIO ?= default
 ARGS ?=
 
-# Ansible wants a UTF-8 locale that exists; this one does everywhere.
+# Ansible requires a UTF-8 locale; this one exists everywhere.
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_STRATEGY := $(STRATEGY)
 PLAYBOOK = ansible-playbook -i $(INVENTORY)
+PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: .venv/controller engine ## make the local machines, deploy, prove that a login is shared
+up: .venv/controller engine ## create the local hosts, deploy, run the session check
 	$(PLAYBOOK) site.yml $(ARGS)
 
-venv: .venv/controller ## make the virtual environment, to type commands by hand
+venv: .venv/controller ## create the virtual environment for commands typed by hand
 
-check: .venv/controller ## prove again that every node knows a login
+verify: .venv/controller ## run the session check on the deployed cluster
 	$(PLAYBOOK) playbooks/verify.yml $(ARGS)
 
-status: .venv/controller ## how the cluster is: make status, make -s status ARGS=--json
+status: .venv/controller ## print the status of the cluster; as JSON: make -s status ARGS=--json
 	@scripts/status -i $(INVENTORY) $(ARGS)
 
-password: .venv/controller ## print the password of the demo account
+password: .venv/controller ## print the password of the demo user
 	@ANSIBLE_STDOUT_CALLBACK=summary $(PLAYBOOK) playbooks/password.yml
 
-hash: .venv/controller ## ask for a password and print the hash that app_users wants
+hash: .venv/controller ## prompt for a password and print its hash for app_users
 	@python plugins/filter/passwords.py
 
-down: .venv/controller ## remove all that `make up` made on the engine
+down: .venv/controller ## remove everything that `make up` created on the container engine
 	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)
 
-test: ## lint, the tests without machines, then every molecule scenario
+test: ## run lint, unit and integration tests, then every molecule scenario
 	@scripts/test
 
-lint: .venv/tests test-tools ## yamllint, ansible-lint, ruff, mypy, shellcheck, syntax of the playbooks
+lint: .venv/tests test-tools ## run the static checks of code, playbooks and wording
 	@scripts/lint
 
-unit: .venv/tests test-tools ## the tests that need no machine
-	pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+unit: .venv/tests ## run the tests that start no server
+	$(PYTEST) $(ARGS) tests/unit
 
-molecule: .venv/tests engine ## one scenario on machines of its own: make molecule SCENARIO=scale
+integration: .venv/tests test-tools ## run the tests that start servers on this computer
+	$(PYTEST) $(ARGS) tests/integration
+
+molecule: .venv/tests engine ## run a scenario on its own hosts, such as make molecule SCENARIO=operations
 	molecule test --no-command-borders -s $(SCENARIO)
 
-drill: .venv/tests engine ## deploys, rollbacks, faults under the full load, waits held against their limits (50 minutes)
+load-test: .venv/tests engine ## deploy, roll back and inject faults under full load (50 minutes)
 	@scripts/load-test
 
-audit: .venv/tests ## ask for known vulnerabilities of the locked packages; ARGS go to pip-audit
+docs: .venv/tests ## generate the reference and build the documentation site into .build/site
+	scripts/generate_docs.py
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Open .build/site/index.html"
+
+audit: .venv/tests ## query known vulnerabilities of the locked packages; ARGS go to pip-audit
 	@scripts/audit $(ARGS)
 
-bench-sessions: .venv/tests test-tools ## what sessions cost, beside other session layers (3 minutes)
+bench-sessions: .venv/tests test-tools ## measure the cost of sessions, compared with other session layers (3 minutes)
 	@scripts/bench-sessions
 
-bench-tls: .venv/tests test-tools ## what TLS costs between balancer, nodes and Redis (2 minutes)
+bench-tls: .venv/tests test-tools ## measure the cost of TLS between balancer, nodes and Redis (2 minutes)
 	@scripts/bench-tls
 
-engine: ## install and start the container engine if none answers
+engine: ## install and start the container engine if none is running
 	@scripts/engine
 
-test-tools: # Redis and nginx, for the tests without machines
+test-tools: # Redis, nginx and other programs of the integration tests
 	@scripts/test-tools
 
-lock: .venv/tests ## pin all Python packages anew, with hashes
-	@scripts/lock
+lock: .venv/tests ## lock new Python packages with hashes; make lock ARGS=--upgrade updates all
+	@scripts/lock $(ARGS)
 
-# Stamps: written last, so an interrupted installation is done again.
+# Marker files, written last, so that an interrupted installation is repeated.
 .venv/controller: requirements.txt
 	@scripts/venv requirements.txt
 	@touch $@
@@ -80,4 +89,4 @@ lock: .venv/tests ## pin all Python packages anew, with hashes
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up venv check status password hash down test lint unit molecule drill audit bench-sessions bench-tls engine test-tools lock
+.PHONY: help up venv verify status password hash down test lint unit integration molecule load-test docs audit bench-sessions bench-tls engine test-tools lock

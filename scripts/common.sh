@@ -1,7 +1,7 @@
-# Sourced by the scripts beside it.
+# Sourced by the other scripts.
 # shellcheck shell=bash
 
-say() { printf '\n== %s\n' "$*"; }
+heading() { printf '\n== %s\n' "$*"; }
 
 die() {
     printf '\n%s\n' "$*" >&2
@@ -15,7 +15,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        die "This needs root: $* — run it as root, or install sudo."
+        die "Root is required for: $*. Run the command as root, or install sudo."
     fi
 }
 
@@ -23,8 +23,8 @@ as_root() {
 need_packages() {
     local purpose=$1
     shift
-    command -v apt-get >/dev/null || die "$purpose needs: $*. This is not Debian or Ubuntu, so install them by hand and run again."
-    say "Installing $* ($purpose)"
+    command -v apt-get >/dev/null || die "$purpose requires $*, and this is neither Debian nor Ubuntu. Install them and run the command again."
+    heading "Installing $* ($purpose)"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }

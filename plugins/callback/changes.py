@@ -1,4 +1,6 @@
-"""Tells a run, as it goes, which machines it has changed: the variable `host_changed` is true for each of them."""
+"""Sets the variable `host_changed` of each host that the run has changed so far."""
+
+from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
@@ -7,31 +9,30 @@ name: changes
 type: aggregate
 short_description: the variable C(host_changed) of hosts that this run has changed
 description:
-  - Ansible itself counts changes, but tells plays nothing of them.
-  - A delegated task counts for the machine that it went to.
+  - Ansible counts changes but doesn't give the counts to plays. A delegated task counts for the host that ran it.
 """
 
 
 class CallbackModule(CallbackBase):
-    """Sets `host_changed` for a host at the first change."""
+    """Sets `host_changed` at the first change of a host."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "changes"
     CALLBACK_NEEDS_ENABLED = True
 
-    def v2_playbook_on_play_start(self, play):
-        """Remember who keeps the variables of hosts."""
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Keep the variable manager, which the other events don't carry."""
         self._variables = play.get_variable_manager()
 
-    def v2_runner_on_ok(self, result):
-        """Note a change."""
-        if result.is_changed() and "results" not in result.result:  # a loop's items came one by one
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Record a change."""
+        if result.is_changed() and "results" not in result.result:  # the items of a loop have events of their own
             host = result.task.delegate_to or result.host.get_name()
             self._variables.set_nonpersistent_facts(host, {"host_changed": True})
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):
-        """Who failed may have changed something before."""
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Record a change: a task may have changed the host before it failed."""
         self.v2_runner_on_ok(result)
 
     v2_runner_item_on_ok = v2_runner_item_on_failed = v2_runner_on_ok

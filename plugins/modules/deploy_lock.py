@@ -1,31 +1,53 @@
 #!/usr/bin/python
-"""One run at a time: a lock on the balancer that says who holds it, since when, from where."""
+"""The deploy lock: a file on a host that names the operation that may change the cluster."""
 
 import fcntl
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.anynode.files import read_json, write_json
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: deploy_lock
-short_description: take or release the lock of runs that change the cluster
+short_description: take, release or query the deploy lock
 description:
-  - The lock is a file that names its holder. Who finds it taken gets the holder's words and changes nothing.
-  - C(held_by) is who holds it instead, C(taken_from) the run from which it was taken over; null for nobody.
+  - The lock is a JSON file that names its holder. While it is held, other operations change nothing.
 options:
-  path: {type: path, default: /var/lib/anynode/deploy.lock, description: the file}
-  state: {type: str, choices: [taken, released, told], required: true, description: C(told) only says who holds it}
-  holder: {type: dict, description: "who takes it; C(id) tells runs apart"}
-  take_over: {type: str, default: "", description: id of a run whose lock may be taken from it}
+  path: {type: path, default: /var/lib/anynode/deploy.lock, description: the lock's file}
+  state:
+    type: str
+    choices: [held, released, query]
+    required: true
+    description: C(query) only reports the holder.
+  holder: {type: dict, description: "the operation that takes or releases the lock; its C(id) must be unique"}
+  take_over: {type: str, default: "", description: id of an operation from which the lock may be taken}
 """
+
+EXAMPLES = r"""
+- name: Take the lock
+  deploy_lock:
+    state: held
+    holder: {id: 20261130T120000Z-1a2b, by: ada@desk}
+
+- name: Report the holder
+  deploy_lock: {state: query}
+"""
+
+RETURN = r"""
+held_by: {type: dict, returned: always, description: "another operation that holds the lock, null if none does"}
+taken_from: {type: dict, returned: "with state C(held)", description: "the previous holder if the lock was taken over, else null"}
+"""
+
+Holder = dict[str, Any]
 
 
 @contextmanager
-def alone(folder):
-    """Keep others, who ask for the same, from the directory meanwhile; it is made if need be."""
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a system lock on a directory, which is created if needed, against other processes that do the same."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -35,9 +57,13 @@ def alone(folder):
         os.close(descriptor)
 
 
-def take(path, holder, take_over):
-    """Take the lock; return who holds it instead, and the run from which it was taken over, each None for nobody."""
-    with alone(path.parent):
+def take(path: Path, holder: Holder, take_over: str) -> tuple[Holder | None, Holder | None]:
+    """Take the lock.
+
+    Returns (the operation that keeps it, None) if it is held by another one, else (None, the operation from which it
+    was taken over or None).
+    """
+    with exclusive(path.parent):
         held = read(path)
         if held and held["id"] not in (holder["id"], take_over):
             return held, None
@@ -45,35 +71,35 @@ def take(path, holder, take_over):
         return None, held if held and held["id"] != holder["id"] else None
 
 
-def release(path, holder):
-    """Release the lock, unless somebody else has it."""
-    with alone(path.parent):
+def release(path: Path, holder: Holder) -> None:
+    """Release the lock if this operation holds it."""
+    with exclusive(path.parent):
         if read(path).get("id") == holder["id"]:
             path.unlink()
 
 
-def read(path):
-    """Return who holds the lock, {} for nobody."""
+def read(path: Path) -> Holder:
+    """Return the holder of the lock, {} if there is none."""
     return dict(read_json(path, {}))
 
 
-def main():
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/var/lib/anynode/deploy.lock"},
-            "state": {"type": "str", "choices": ["taken", "released", "told"], "required": True},
+            "state": {"type": "str", "choices": ["held", "released", "query"], "required": True},
             "holder": {"type": "dict"},
             "take_over": {"type": "str", "default": ""},
         },
-        required_if=[("state", "taken", ["holder"]), ("state", "released", ["holder"])],
+        required_if=[("state", "held", ["holder"]), ("state", "released", ["holder"])],
         supports_check_mode=True,
     )
     args = module.params
     path = Path(args["path"])
-    if args["state"] == "told" or module.check_mode:
-        module.exit_json(changed=False, held_by=read(path) or None)
-    if args["state"] == "taken":
+    if args["state"] == "query" or module.check_mode:
+        module.exit_json(changed=False, held_by=read(path) or None, taken_from=None)
+    if args["state"] == "held":
         held_by, taken_from = take(path, args["holder"], args["take_over"])
         module.exit_json(changed=False, held_by=held_by, taken_from=taken_from)
     release(path, args["holder"])

@@ -1,4 +1,4 @@
-"""What pip installs is what was locked, and nothing runs before it is known to be that."""
+"""The virtual environment gets locked packages only, and no package is built."""
 
 import hashlib
 import io
@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from lib.ansible_runs import ROOT, write_app
 
-# Builds a package without tools of others, and leaves a word that it ran.
+# A build backend that needs no other package, and creates a file when it runs.
 BACKEND = """
 from pathlib import Path
 
@@ -22,9 +24,12 @@ prepare_metadata_for_build_wheel = get_requires_for_build_wheel = build_wheel
 """
 
 
+Install = Callable[..., tuple[bool, str]]
+
+
 @pytest.fixture
-def install(tmp_path):
-    """Runs scripts/venv in a directory whose pip changes nothing; tells whether it ended well, and its words."""
+def install(tmp_path: Path) -> Install:
+    """Return a function that runs scripts/venv with a pip that changes nothing: (success, stderr)."""
     _app, environment = write_app(tmp_path)
     (tmp_path / "scripts").mkdir()
     for name in ("venv", "common.sh"):
@@ -34,7 +39,7 @@ def install(tmp_path):
     pip.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pip "$@" --dry-run --ignore-installed\n')
     pip.chmod(0o755)
 
-    def run(*lines):
+    def run(*lines: str) -> tuple[bool, str]:
         (tmp_path / "lock.txt").write_text("\n".join(lines) + "\n")
         command = [tmp_path / "scripts" / "venv", "lock.txt"]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
@@ -43,23 +48,23 @@ def install(tmp_path):
     return run
 
 
-def sha256(path):
+def sha256(path: Path) -> str:
     return f"--hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def test_a_locked_wheel_is_installed(install, tmp_path):
+def test_a_locked_wheel_is_installed(install: Install, tmp_path: Path) -> None:
     assert install(f"tiny==1.0 {sha256(next((tmp_path / 'wheels').iterdir()))}") == (True, "")
 
 
 @pytest.mark.parametrize("hashes", ["", f"--hash=sha256:{64 * '0'}"])
-def test_a_package_without_its_hash_is_refused(install, hashes):
-    ok, said = install(f"tiny==1.0 {hashes}")
+def test_a_package_without_its_hash_is_refused(install: Install, hashes: str) -> None:
+    ok, stderr = install(f"tiny==1.0 {hashes}")
     assert not ok
-    assert "hash" in said.lower()
+    assert "hash" in stderr.lower()
 
 
-def test_no_package_is_built(install, tmp_path):
-    """A build would fetch tools that no lock file names, and run them."""
+def test_no_package_is_built(install: Install, tmp_path: Path) -> None:
+    """A build would download and run packages that no lock file has."""
     mark = tmp_path / "it ran"
     source = tmp_path / "wheels" / "odd-1.0.tar.gz"
     backend = 'build-backend = "backend"\nbackend-path = ["."]\n'
@@ -69,6 +74,6 @@ def test_no_package_is_built(install, tmp_path):
             entry = tarfile.TarInfo(f"odd-1.0/{name}")
             entry.size = len(text)
             tar.addfile(entry, io.BytesIO(text.encode()))
-    ok, said = install(f"odd==1.0 {sha256(source)}")
+    ok, stderr = install(f"odd==1.0 {sha256(source)}")
     assert not ok
-    assert not mark.exists(), said
+    assert not mark.exists(), stderr

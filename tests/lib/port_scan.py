@@ -1,16 +1,17 @@
-"""Who may reach which port: by docs/firewall.md, and in truth."""
+"""Allowed network flows, and a port scan that finds the flows that are possible."""
 
 import json
-import re
 import shlex
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
-ROW = re.compile(r"^\| ([a-z, ]+) \| (\d+) \| (\w+) \|$", re.MULTILINE)
-ANYWHERE = "anywhere"
+from lib.ansible_runs import load_module
 
-# Runs on the machine that knocks: prints what each port says, "open" or "refused". Those that say nothing are left out.
-# Arguments: the address to knock from ("" for any), up to which port, from 1 on (0 for any), the address to knock at,
-# "first-last" or "port,port", seconds to wait.
+topology = load_module("plugins/filter/topology.py")
+ANYWHERE = topology.ANYWHERE
+
+# Runs on the scanning host and prints the result of each port, "open" or "refused"; silent ports are left out.
+# Arguments: source address ("" for any), highest source port, counted from 1 (0 for any), scanned address,
+# "first-last" or "port,port", timeout in seconds.
 PROBE = """
 import json, resource, select, socket, struct, sys, time
 own, sources, address, ports, patience = sys.argv[1:]
@@ -48,14 +49,24 @@ print(json.dumps(heard))
 """
 
 
-def knock(run, address, ports="1-65535", own="", sources=0, patience=0.5):
-    """Return what the ports at an address say, by number; run(command) runs a shell command where it is to be tried."""
+def knock(
+    run: Callable[[str], str],
+    address: str,
+    ports: str | Iterable[int] = "1-65535",
+    own: str = "",
+    sources: int = 0,
+    patience: float = 0.5,
+) -> dict[int, str]:
+    """Scan the ports of an address; return "open" or "refused" by port, without silent ports.
+
+    run: runs a shell command on the scanning host and returns its output. own: source address.
+    sources: highest source port. patience: timeout in seconds.
+    """
     words = [own, sources, address, ports if isinstance(ports, str) else ",".join(map(str, sorted(ports))), patience]
     command = shlex.join(["python3", "-c", PROBE, *map(str, words)])
     return {int(port): said for port, said in json.loads(run(command)).items()}
 
 
-def documented():
-    """Return who may reach what: {(group, port): the group that may, or ANYWHERE}."""
-    text = (Path(__file__).resolve().parents[2] / "docs" / "firewall.md").read_text()
-    return {(group, int(port)): source for groups, port, source in ROW.findall(text) for group in groups.split(", ")}
+def documented() -> dict[tuple[str, int], str]:
+    """Return the allowed flows: {(group, port): the group whose hosts may connect, or ANYWHERE}."""
+    return {(group, flow["port"]): flow["from"] for flow in topology.default_flows() for group in flow["to"]}

@@ -1,21 +1,23 @@
-"""What is found about one request in logs that also have others, and how it is shown."""
+"""The search for the log lines of one request."""
 
 import gzip
 import json
 import os
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from lib.ansible_runs import load_module
 
 request_log = load_module("plugins/modules/request_log.py")
-shown = load_module("plugins/filter/request_log.py")
+merged = load_module("plugins/filter/request_log.py")
 
 ID, OTHER = "a" * 32, "b" * 32
-AT = 1_790_000_000.5  # when the request was over; it took 1 s
+AT = 1_790_000_000.5  # the end of the request, which took 1 s
 
 
-def access(request_id=ID, **changes):
+def access(request_id: str = ID, **changes: Any) -> str:
     fields = {
         "time": "2026-09-21T14:13:20+00:00",
         "at": f"{AT:.3f}",
@@ -32,89 +34,82 @@ def access(request_id=ID, **changes):
         "response_time": "0.9, 0.1",
         "node": "app2",
         "release": "1.0-abc",
-        "run": "r1",
+        "deployment": "r1",
     }
     return json.dumps(fields | changes) + "\n"
 
 
-def error(at=AT, process=12, connection=34, text="connect() failed"):
+def error(at: float = AT, process: int = 12, connection: int = 34, text: str = "connect() failed") -> str:
     stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(at))
     return f"{stamp} [error] {process}#{process}: *{connection} {text} while connecting to upstream\n"
 
 
 @pytest.fixture
-def logs(tmp_path):
-    """nginx's logs: other requests, one of which names the id in its address."""
+def logs(tmp_path: Path) -> Path:
+    """nginx's logs with other requests; one of them has the id in its path."""
     (tmp_path / "access.log").write_text(access(OTHER) + access(OTHER, uri=f"/{ID}") + "no JSON " + ID + "\n")
     (tmp_path / "error.log").write_text("")
     return tmp_path
 
 
-def texts(folder):
-    return [entry["text"] for entry in request_log.ask_nginx(folder, ID)]
+def texts(folder: Path) -> list[str]:
+    return [entry["text"] for entry in request_log.search_nginx(folder, ID)]
 
 
-def test_a_request_that_is_not_there(logs):
+def test_an_unknown_request_has_no_lines(logs: Path) -> None:
     assert texts(logs) == []
 
 
 @pytest.mark.parametrize("name", ["access.log", "access.log.1", "access.log.7.gz"])
-def test_the_line_is_found_in_rotated_and_packed_files(logs, name):
+def test_the_line_is_found_in_rotated_and_compressed_files(logs: Path, name: str) -> None:
     with (gzip.open if name.endswith(".gz") else open)(logs / name, "at") as file:
         file.write(access())
     (text,) = texts(logs)
     assert text.startswith(
         '192.0.2.9 "GET /api/session" 200, 1.000 s; 192.0.2.31:8000, 192.0.2.32:8000 answered 502, 200'
     )
-    assert "app2, release 1.0-abc, run r1" in text
+    assert "app2, release 1.0-abc, deployment r1" in text
 
 
-def test_a_line_of_before_the_log_had_milliseconds(logs):
-    old = json.loads(access())
-    del old["at"]
-    (logs / "access.log.1").write_text(json.dumps(old) + "\n")
-    assert len(texts(logs)) == 1
-
-
-def test_the_balancers_own_answer_names_no_node(logs):
+def test_a_response_of_the_balancer_itself_names_no_node(logs: Path) -> None:
     (logs / "access.log").write_text(access(status="503", upstream=""))
     assert texts(logs) == ['192.0.2.9 "GET /api/session" 503, 1.000 s']
 
 
-def test_errors_are_told_apart_by_process_connection_and_time(logs):
-    """A connection is used for many requests, and numbers begin anew with nginx."""
+def test_errors_are_identified_by_process_connection_and_time(logs: Path) -> None:
+    """A connection serves many requests, and its number is used again after a restart of nginx."""
     (logs / "access.log").write_text(access())
     others = error(AT - 5), error(AT + 5), error(process=13), error(connection=35)
-    (logs / "error.log").write_text("".join(others) + "a word of another kind\n")
+    (logs / "error.log").write_text("".join(others) + "a line of another form\n")
     with gzip.open(logs / "error.log.2.gz", "wt") as file:
-        file.write(error(text="it is this one"))
-    assert ["it is this one" in text for text in texts(logs)] == [True, False]
+        file.write(error(text="the error of this request"))
+    assert ["the error of this request" in text for text in texts(logs)] == [True, False]
 
 
-def test_errors_are_not_looked_for_in_files_that_are_older(logs):
+def test_files_from_before_the_request_are_not_searched_for_errors(logs: Path) -> None:
     (logs / "access.log").write_text(access())
     (logs / "error.log.1").write_text(error())
     os.utime(logs / "error.log.1", (AT - 60, AT - 60))
     assert len(texts(logs)) == 1
 
 
-def test_lines_of_all_machines_are_merged_in_order_of_time():
+def test_lines_of_all_hosts_are_merged_in_order_of_time() -> None:
     results = {
-        "lb1": {"looked": "here", "entries": [{"time": AT, "text": "over"}]},
-        "app1": {"looked": "there", "entries": [{"time": AT - 0.2, "text": "begun \x1b[31m"}]},
+        "lb1": {"searched": "here", "entries": [{"time": AT, "text": "ended"}]},
+        "app1": {"searched": "there", "entries": [{"time": AT - 0.2, "text": "started \x1b[31m"}]},
         "app2": {"unreachable": True},
     }
-    assert shown.request_lines(results, ID).splitlines() == [
-        "2026-09-21 14:13:20.300Z  app1  begun ?[31m",
-        "2026-09-21 14:13:20.500Z  lb1   over",
-        "Could not be asked: app2",
+    assert merged.request_lines(results, ID).splitlines() == [
+        "2026-09-21 14:13:20.300Z  app1  started ?[31m",
+        "2026-09-21 14:13:20.500Z  lb1   ended",
+        "Unreachable: app2",
     ]
 
 
-def test_nothing_found_says_where_was_looked():
-    text = shown.request_lines({"lb1": {"looked": "here", "entries": []}, "app1": {"unreachable": True}}, ID)
+def test_without_a_line_the_searched_logs_are_listed() -> None:
+    text = merged.request_lines({"lb1": {"searched": "here", "entries": []}, "app1": {"unreachable": True}}, ID)
     assert text.splitlines() == [
-        f"Nothing is known of request {ID}. Looked in:",
+        f"No log has a line about request {ID}. Searched:",
         "  lb1: here",
-        "Could not be asked: app1",
+        "Unreachable: app1",
     ]

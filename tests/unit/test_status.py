@@ -1,46 +1,53 @@
-"""How the cluster is: what is a problem, what is on purpose, and what people and programs get to read."""
+"""The status report: problems, warnings, the table and the JSON."""
 
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from lib.ansible_runs import ROOT, ansible_playbook, inventory, load_module, write_inventory
+from lib.ansible_runs import ROOT, load_module
 
 status = load_module("plugins/filter/status.py")
-redis_status = load_module("plugins/modules/redis_status.py")
 
 GROUPS = {"nginx": ["lb1"], "redis": ["redis1"], "app": ["app1", "app2"]}
 ADDRESSES = {"lb1": "192.0.2.10", "redis1": "192.0.2.20", "app1": "192.0.2.31", "app2": "192.0.2.32"}
 DRAINED = {"kind": "drain", "by": "ada@desk", "since": "2026-11-22T10:00:00Z", "reason": "new disk"}
-GIGABYTES = 10**9
+GIGABYTE = 10**9
+UNREACHABLE = {"common_status": {"reachable": False, "reason": "timed out", "disks": []}}
+
+Facts = dict[str, Any]
 
 
-def certificate(days, ca_days=3650):
-    ends = [datetime.now(UTC) + timedelta(days=each, minutes=1) for each in (days, ca_days)]
-    return {"stdout": "\n".join(f"notAfter={end:%b %d %H:%M:%S %Y} GMT" for end in ends)}
+def certificates(days: float | None, ca_days: float = 3650) -> Facts:
+    until = "2027-01-29T12:00:00+00:00" if days is not None else None
+    return {"certificate_days": days, "certificate_until": until, "ca_days": ca_days, "ca_until": until}
 
 
-def disks(free=50, size=100):
-    return {"stdout_lines": ["Avail 1B-blocks Mounted on", f"{round(free * GIGABYTES)} {size * GIGABYTES} /"]}
+def common(free: float = 50, size: float = 100) -> Facts:
+    disk = {"path": "/", "free": round(free * GIGABYTE), "size": round(size * GIGABYTE)}
+    return {"reachable": True, "reason": "", "disks": [disk]}
 
 
-def app_node(**changes):
-    current = {"release": "1.0-abc", "run": "r1", "started": "2026-11-22T09:00:00.000+00:00"}
+def app_node() -> Facts:
     return {
-        "status_disks": disks(),
-        "__app_deployment_told": {"current": current, "outdated": []},
-        "__app_told": {"state": "ready", "reason": "", "release": "1.0-abc"},
-        "__redis_status": {"skipped": True},
-    } | changes
+        "common_status": common(),
+        "app_status": {
+            "state": "ready",
+            "reason": "",
+            "release": "1.0-abc",
+            "serving_release": "1.0-abc",
+            "deployment": "r1",
+            "since": "2026-11-22T09:00:00.000+00:00",
+            "pending": [],
+        },
+    }
 
 
 @pytest.fixture
-def told():
-    """What the playbook registered, of a cluster that is well."""
+def facts() -> Facts:
+    """The facts of a healthy cluster."""
     redis = {
-        "changed": False,
         "state": "ready",
         "reason": "",
         "redis_version": "8.0.2",
@@ -54,143 +61,152 @@ def told():
         "sessions": 12,
         "sessions_counted": True,
     }
+    nginx = {"state": "running", "reason": "", "nodes": ["app1", "app2"], "drained": {}, "maintenance": None}
     return {
-        "lb1": {
-            "status_disks": disks(),
-            "__nginx_unit": {"stdout": "active"},
-            "__nginx_upstream_told": {"nodes": ["app1", "app2"], "drained": {}},
-            "__deploy_lock_told": {"held_by": None},
-        },
-        "redis1": {"status_disks": disks(), "__redis_status": redis, "status_certificate": certificate(60)},
+        "lb1": {"common_status": common(), "nginx_status": nginx, "deploy_lock_status": {"held_by": None}},
+        "redis1": {"common_status": common(), "redis_status": redis, "certificates_status": certificates(60)},
         "app1": app_node(),
         "app2": app_node(),
     }
 
 
-def report(told, asked=tuple(ADDRESSES)):
-    return status.status_report(told, GROUPS, ADDRESSES, asked)
+def report(facts: Facts, queried: tuple[str, ...] = tuple(ADDRESSES), **options: Any) -> Facts:
+    found: Facts = status.status_report(facts, GROUPS, ADDRESSES, queried, **options)
+    return found
 
 
-def problems(told):
-    return report(told)["problems"]
+def problems(facts: Facts) -> Any:
+    return report(facts)["problems"]
 
 
-def test_a_cluster_that_is_well(told):
-    found = report(told)
-    assert (found["well"], found["problems"], found["warnings"]) == (True, [], [])
+def test_a_healthy_cluster(facts: Facts) -> None:
+    found = report(facts, version="1.2.3")
+    assert (found["healthy"], found["problems"], found["warnings"]) == (True, [], [])
     table = status.status_table(found)
-    assert table.splitlines()[3].split()[:6] == ["app1", "app", "192.0.2.31", "ready", "in", "1.0-abc"]
+    assert table.startswith("Anynode 1.2.3\n")
+    row = next(line.split() for line in table.splitlines() if line.startswith("app1"))
+    assert row[:6] == ["app1", "app", "192.0.2.31", "ready", "active", "1.0-abc"]
     assert "sessions: 12" in table
-    assert table.endswith("All is well.")
+    assert table.endswith("No problems.")
 
 
-@pytest.mark.parametrize(("days", "said"), [(13, "ends in 13 days"), (-2, "ended 2 days ago")])
-def test_a_certificate_near_its_end_is_a_warning(told, days, said):
-    told["redis1"]["status_certificate"] = certificate(days)
-    (warning,) = report(told)["warnings"]
-    assert warning.startswith(f"redis1: its certificate {said}; ")
-    assert f"warning: {warning}" in status.status_table(report(told))
-    assert status.status_report(told, GROUPS, ADDRESSES, tuple(ADDRESSES), warn_days=-9)["warnings"] == []
+@pytest.mark.parametrize(("days", "text"), [(13, "expires in 13 days"), (-2, "expired 2 days ago")])
+def test_a_certificate_that_expires_soon_is_a_warning(facts: Facts, days: float, text: str) -> None:
+    facts["redis1"]["certificates_status"] = certificates(days)
+    (warning,) = report(facts)["warnings"]
+    assert warning.startswith(f"redis1: its certificate {text}; ")
+    assert f"warning: {warning}" in status.status_table(report(facts))
+    assert report(facts, warn_days=-9)["warnings"] == []
 
 
-def test_until_when_certificates_are_valid(told):
-    node = report(told)["nodes"][1]
-    assert node["certificate_days"] == 60
-    assert node["certificate_until"].endswith("+00:00")
-    assert "The certificate of redis1 is valid until 20" in status.status_table(report(told))
+def test_the_table_has_the_expiry_of_certificates(facts: Facts) -> None:
+    assert "The certificate of redis1 is valid until 2027-01-29 12:00:00Z" in status.status_table(report(facts))
 
 
-def test_a_ca_near_its_end_is_a_warning(told):
-    told["redis1"]["status_certificate"] = certificate(100, ca_days=9)
-    assert report(told)["warnings"] == ["redis1: the inventory's CA ends in 9 days; docs/tls.md says how to replace it"]
+def test_a_ca_that_expires_soon_is_a_warning(facts: Facts) -> None:
+    facts["redis1"]["certificates_status"] = certificates(100, ca_days=9)
+    (warning,) = report(facts)["warnings"]
+    assert warning.startswith("redis1: the inventory's CA expires in 9 days; docs/")
 
 
-def test_a_certificate_that_can_not_be_read_is_a_warning_where_there_should_be_one(told):
-    told["redis1"]["status_certificate"] = {"stdout": "", "rc": 1}
-    told["app1"]["status_certificate"] = {"skipped": True}
-    (warning,) = report(told)["warnings"]
-    assert warning.startswith("redis1: nobody can tell until when its certificate is valid")
-    assert "The certificate of redis1 is valid" not in status.status_table(report(told))
+def test_a_certificate_that_can_not_be_read_is_a_warning(facts: Facts) -> None:
+    facts["redis1"]["certificates_status"] = certificates(None)
+    (warning,) = report(facts)["warnings"]
+    assert warning.startswith("redis1: its certificate can't be read")
+    assert "The certificate of redis1 is valid" not in status.status_table(report(facts))
 
 
-def test_a_node_that_cannot_be_reached(told):
-    told["app2"] = {"status_disks": {"unreachable": True, "msg": "timed\nout"}}
-    assert problems(told) == ["app2 is unreachable: timed out"]
+def test_an_unreachable_host_is_a_problem(facts: Facts) -> None:
+    facts["app2"] = UNREACHABLE
+    assert problems(facts) == ["app2 is unreachable: timed out"]
 
 
-def test_a_node_that_a_person_drained_may_be_in_any_state(told):
-    told["lb1"]["__nginx_upstream_told"]["drained"] = {"app2": DRAINED}
-    told["app2"] = {"status_disks": {"unreachable": True, "msg": "no"}}
-    found = report(told)
-    assert found["well"]
-    assert found["nodes"][3]["balancers"] == {"lb1": {"in": False, "nodes": True} | DRAINED}
-    assert "app2 is out of lb1 since 2026-11-22 10:00:00Z, by ada@desk: new disk" in status.status_table(found)
+def test_a_host_whose_service_could_not_be_queried_is_a_problem(facts: Facts) -> None:
+    del facts["app2"]["app_status"]
+    assert problems(facts) == ["app2 is unknown: its status could not be queried"]
 
 
-def test_a_node_that_a_run_took_out_is_a_problem_once_that_run_is_over(told):
-    told["lb1"]["__nginx_upstream_told"]["drained"] = {
-        "app2": {"kind": "deployment", "deployment": "r9", "reason": "a run changes it"}
-    }
-    assert problems(told) == ["app2 is out of lb1: a run changes it"]
-    told["lb1"]["__deploy_lock_told"]["held_by"] = {"id": "r9", "by": "eve@desk", "what": "site.yml"}
-    assert problems(told) == []
-    warning = "app2 is out of lb1 by the run that holds the lock; if that run is over, run it again"
-    assert report(told)["warnings"] == [warning]
+def test_a_node_that_an_operator_drained_may_have_any_state(facts: Facts) -> None:
+    facts["lb1"]["nginx_status"]["drained"] = {"app2": DRAINED}
+    facts["app2"] = UNREACHABLE
+    found = report(facts)
+    assert found["healthy"]
+    assert found["nodes"][3]["balancers"] == {"lb1": {"active": False, "listed": True} | DRAINED}
+    text = "app2 is drained on lb1 since 2026-11-22 10:00:00Z, by ada@desk: new disk"
+    assert text in status.status_table(found)
 
 
-def test_a_node_that_is_not_ready_says_why(told):
-    told["app1"]["__app_told"] = {"state": "not ready", "reason": "session store unavailable", "release": "1.0-abc"}
-    assert problems(told) == ["app1 is not ready: session store unavailable"]
+def test_a_node_that_an_operation_drained_is_a_problem_once_the_operation_has_ended(facts: Facts) -> None:
+    reason = {"kind": "deployment", "deployment": "r9", "reason": "rolling update"}
+    facts["lb1"]["nginx_status"]["drained"] = {"app2": reason}
+    assert problems(facts) == ["app2 is drained on lb1: rolling update"]
+    facts["lb1"]["deploy_lock_status"]["held_by"] = {"id": "r9", "by": "eve@desk", "what": "site.yml"}
+    assert problems(facts) == []
+    assert report(facts)["warnings"] == [
+        "app2: is drained on lb1 by the operation that holds the lock; if it has ended, run it again"
+    ]
 
 
-def test_a_node_that_answers_as_another_release(told):
-    told["app1"]["__app_told"]["release"] = "0.9-old"
-    assert problems(told) == ["app1 answers as release 0.9-old, but 1.0-abc is what it should run"]
+def test_a_balancer_in_maintenance_mode_is_no_problem(facts: Facts) -> None:
+    facts["lb1"]["nginx_status"]["maintenance"] = DRAINED
+    found = report(facts)
+    assert found["healthy"]
+    text = "lb1 is in maintenance mode since 2026-11-22 10:00:00Z, by ada@desk: new disk"
+    assert text in status.status_table(found)
 
 
-def test_nodes_that_run_different_releases_are_a_warning(told):
-    told["app1"]["__app_deployment_told"]["current"]["release"] = "0.9-old"
-    told["app1"]["__app_told"]["release"] = "0.9-old"
-    assert report(told)["warnings"] == ["app nodes run different releases: app1 0.9-old, app2 1.0-abc"]
+def test_a_node_that_is_not_ready_has_a_reason(facts: Facts) -> None:
+    facts["app1"]["app_status"] |= {"state": "not ready", "reason": "session store unavailable"}
+    assert problems(facts) == ["app1 is not ready: session store unavailable"]
 
 
-def test_a_node_that_the_balancer_does_not_know(told):
-    told["lb1"]["__nginx_upstream_told"]["nodes"] = ["app1"]
-    assert problems(told) == ["app2 is unknown to lb1"]
+def test_a_node_that_serves_another_release_than_its_deployment_is_a_problem(facts: Facts) -> None:
+    facts["app1"]["app_status"]["serving_release"] = "0.9-old"
+    assert problems(facts) == ["app1 serves release 0.9-old, but its deployment has 1.0-abc"]
 
 
-def test_a_balancer_that_does_not_run(told):
-    told["lb1"]["__nginx_unit"] = {"stdout": "failed"}
-    assert problems(told) == ["lb1 is stopped: nginx.service is failed"]
+def test_different_releases_are_a_warning(facts: Facts) -> None:
+    facts["app1"]["app_status"] |= {"release": "0.9-old", "serving_release": "0.9-old"}
+    assert report(facts)["warnings"] == ["app nodes run different releases: app1 0.9-old, app2 1.0-abc"]
 
 
-def test_a_redis_that_cannot_write(told):
-    told["redis1"]["__redis_status"]["aof_last_write_status"] = "err"
-    assert problems(told) == ["redis1 has aof_last_write_status err"]
+def test_a_node_that_the_balancer_does_not_list_is_a_problem(facts: Facts) -> None:
+    facts["lb1"]["nginx_status"]["nodes"] = ["app1"]
+    assert problems(facts) == ["app2 is not listed on lb1"]
+
+
+def test_a_stopped_balancer_is_a_problem(facts: Facts) -> None:
+    facts["lb1"]["nginx_status"] |= {"state": "stopped", "reason": "nginx.service is failed"}
+    assert problems(facts) == ["lb1 is stopped: nginx.service is failed"]
+
+
+def test_a_redis_that_can_not_write_is_a_problem(facts: Facts) -> None:
+    facts["redis1"]["redis_status"]["aof_last_write_status"] = "err"
+    assert problems(facts) == ["redis1 has aof_last_write_status err"]
 
 
 @pytest.mark.parametrize(("free", "size", "warns"), [(9, 100, True), (11, 100, False), (0.9, 2, True), (1.1, 2, False)])
-def test_a_disk_that_is_nearly_full_is_a_warning_and_no_problem(told, free, size, warns):
-    told["app1"]["status_disks"] = disks(free, size)
-    found = report(told)
+def test_a_disk_that_is_nearly_full_is_a_warning(facts: Facts, free: float, size: float, warns: bool) -> None:
+    facts["app1"]["common_status"] = common(free, size)
+    found = report(facts)
     assert bool(found["warnings"]) is warns
-    assert found["well"]
+    assert found["healthy"]
 
 
-def test_a_redis_that_is_nearly_full_is_a_warning(told):
-    told["redis1"]["__redis_status"]["used_memory"] = 240_000_000
-    assert "240 MB of 256 MB" in report(told)["warnings"][0]
+def test_a_redis_that_is_nearly_full_is_a_warning(facts: Facts) -> None:
+    facts["redis1"]["redis_status"]["used_memory"] = 240_000_000
+    assert "240 MB of 256 MB" in report(facts)["warnings"][0]
 
 
-def test_only_who_was_asked_is_listed(told):
-    found = report({"app2": told["app2"]}, ["app2"])
+def test_only_queried_hosts_are_listed(facts: Facts) -> None:
+    found = report({"app2": facts["app2"]}, ("app2",))
     assert [node["name"] for node in found["nodes"]] == ["app2"]
-    assert found["well"]
+    assert found["healthy"]
 
 
-def test_programs_get_json_alone_and_a_status_to_judge_by(told):
-    told["lb1"]["__nginx_unit"] = {"stdout": "failed"}
-    for given, expected in ((report(told), 1), (report(told) | {"well": True}, 0)):
+def test_the_command_prints_json_alone_and_its_exit_status_is_the_verdict(facts: Facts) -> None:
+    facts["lb1"]["nginx_status"] |= {"state": "stopped", "reason": "nginx.service is failed"}
+    for given, expected in ((report(facts), 1), (report(facts) | {"healthy": True}, 0)):
         done = subprocess.run(
             [sys.executable, ROOT / "plugins/filter/status.py", "--json"],
             input=json.dumps(given),
@@ -200,46 +216,3 @@ def test_programs_get_json_alone_and_a_status_to_judge_by(told):
         )
         assert json.loads(done.stdout) == given
         assert done.returncode == expected
-
-
-class FakeRedis:
-    """Answers DBSIZE and SCAN from a list, ten keys at a time; the first batch comes twice."""
-
-    def __init__(self, keys):
-        self.keys = keys
-
-    def ask(self, command, cursor=None, *_count):
-        if command == "DBSIZE":
-            return len(self.keys)
-        begin = int(cursor)
-        end = 0 if begin + 10 >= len(self.keys) else begin + 10
-        return str(end).encode(), self.keys[begin : begin + 10] + (self.keys[:10] if begin == 10 else [])
-
-
-def test_sessions_are_counted_or_guessed_from_a_sample():
-    keys = [b"p:session:%d" % n if n % 2 else b"p:user:%d" % n for n in range(1000)]
-    assert redis_status.count(FakeRedis(keys), "p:session:", 5000) == (500, True)
-    guess, counted = redis_status.count(FakeRedis(keys), "p:session:", 200)
-    assert not counted
-    assert guess == pytest.approx(500, rel=0.1)
-
-
-def test_what_info_says():
-    info = "# Server\r\nredis_version:8.0.2\r\nused_memory:10\r\naof_enabled:1\r\nloading:0\r\nio_threads:4\r\n"
-    told = {"redis_version": "8.0.2", "used_memory": 10, "aof_enabled": True, "loading": False}
-    assert redis_status.parse_info(info) == told
-
-
-@pytest.mark.parametrize("strategy", ["linear", "mitogen_linear"])
-def test_a_cluster_that_is_away_as_a_whole_is_told_too(tmp_path, strategy):
-    """ssh fails for each machine; the report is written all the same."""
-    file = tmp_path / "report.json"
-    ssh = tmp_path / "ssh"
-    ssh.write_text("#!/bin/sh\nexit 255\n")
-    ssh.chmod(0o755)
-    hosts = write_inventory(tmp_path, inventory(ansible_ssh_executable=str(ssh)))
-    done = ansible_playbook("-i", hosts, "playbooks/status.yml", "-e", f"status_json={file}", ANSIBLE_STRATEGY=strategy)
-    assert done.returncode == 0, done.stdout
-    found = json.loads(file.read_text())
-    assert {node["state"] for node in found["nodes"]} == {"unreachable"}
-    assert len(found["problems"]) == 4
