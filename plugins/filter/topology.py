@@ -66,7 +66,7 @@ def default_flows(role: Path = ROLE) -> list[dict[str, Any]]:
     defaults: dict[str, Any] = {}
     for path in sorted((role / "defaults").rglob("*.yml")):
         defaults |= yaml.safe_load(path.read_text()) or {}
-    flows: list[dict[str, Any]] = yaml.safe_load((role / "vars" / "main.yml").read_text())["topology_flows"]
+    flows: list[dict[str, Any]] = yaml.safe_load((role / "vars" / "main" / "flows.yml").read_text())["topology_flows"]
     for flow in flows:
         if reference := re.fullmatch(r"\{\{ (\w+) \}\}", str(flow["port"])):
             flow["port"] = defaults[reference[1]]
