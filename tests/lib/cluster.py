@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -191,11 +192,13 @@ class Background:
 
     def __init__(self, folder: Path, hold_at: str, command: list[str]) -> None:
         self.log, self.tasks_file, self.command = folder / "log", folder / "tasks", command
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(ROOT / "ansible.cfg")
         settings = {
             "ANSIBLE_FORCE_COLOR": "false",
             "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT}/plugins/callback:{ROOT}/tests/lib/callback",
-            "ANSIBLE_CALLBACKS_ENABLED": "summary,changes,task_log",
+            "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT}/{config['defaults']['callback_plugins']}:{ROOT}/tests/lib/callback",
+            "ANSIBLE_CALLBACKS_ENABLED": f"{config['defaults']['callbacks_enabled']},task_log",
             "ANYNODE_TASK_LOG": str(self.tasks_file),
             "ANYNODE_HOLD_AT": hold_at,
         }

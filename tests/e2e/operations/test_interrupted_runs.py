@@ -110,5 +110,5 @@ def test_a_full_disk_stops_a_run_before_it_changes_anything(cluster: Cluster, re
     finally:
         cluster.run(full, "umount --lazy /srv")
     assert not run.ok
-    assert full in run.output and "0 on /srv" in run.words, run.output
+    assert f"{full} has 0 MB on /srv" in run.words, run.output
     assert pids(cluster, *cluster.apps) == before
