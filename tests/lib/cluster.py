@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,7 +89,7 @@ class Cluster:
 
     def of_size(self, name: str) -> Cluster:
         """Return the same cluster by another inventory beside this: of_size("four") reads four.yml."""
-        return Cluster(self.inventory.with_name(f"{name}.yml"))
+        return _read_cluster(self.inventory.with_name(f"{name}.yml"))
 
     def secret(self, name: str) -> str:
         """Return a secret of this inventory."""
@@ -185,6 +186,11 @@ class Cluster:
         answer = client.post(host, "/api/login", self.account)
         assert answer.status_code == 200, answer.text
         return client
+
+
+@cache
+def _read_cluster(inventory: Path) -> Cluster:
+    return Cluster(inventory)
 
 
 class Background:
