@@ -28,7 +28,9 @@ def memory_mode(cluster: Cluster) -> Iterator[dict[str, int]]:
     """Sessions in each node's own memory, as if there were no Redis; yields the audit log's counts before."""
     before = audit_log_sizes(cluster)
     try:
-        cluster.converge("--tags", "app", "-e", "app_session_store=memory", "-e", "app_workers=1")
+        cluster.converge(
+            "--tags", "app", "-e", "app_session_store=memory", "-e", "app_workers=1", "-e", "app_soak_seconds=0"
+        )
         yield before
     finally:
         cluster.converge("--tags", "app", "-e", "app_soak_seconds=0")

@@ -64,7 +64,7 @@ def test_a_deployment_and_its_rollback_go_unnoticed(
     new = release()
     file, marks = timeline
     with unnoticed("deploy on 3 nodes", timeline=file):
-        run = cluster.playbook("playbooks/deploy.yml", *new)
+        run = cluster.playbook("playbooks/deploy.yml", "-e", "app_soak_seconds=3", *new)
     assert run.ok, run.output
     assert len(set(deployment_ids(cluster).values())) == 1
     assert len(set(releases(cluster).values())) == 1
