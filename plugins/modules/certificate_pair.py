@@ -64,7 +64,7 @@ options:
   key_group:
     type: str
     default: ""
-    description: group that may read the key; if empty, a key keeps owner and mode, and a first key is root's alone
+    description: group that may read the key, if it exists; if empty, a key keeps its mode, and a first key is 0600
   certificate:
     type: str
     description: "with C(installed): the signed certificate, PEM"
@@ -244,13 +244,14 @@ def request_if_due(path: str | Path, wanted: dict[str, Any], check_mode: bool) -
 
 
 def allow_group(key: Path, group: str, check_mode: bool = False) -> bool:
-    """Let a group read a key; return whether that is a change. Raises CertificateError if there is no such group."""
+    """Let a group read a key; return whether that is a change.
+
+    A group that doesn't exist yet comes with a package; the next run changes the key.
+    """
     try:
         wanted = 0, grp.getgrnam(group).gr_gid, 0o640
     except KeyError:
-        if check_mode:
-            return True  # a package that is not installed yet brings it
-        raise CertificateError(f"the group {group} doesn't exist") from None
+        return False
     found = key.stat()
     if (found.st_uid, found.st_gid, found.st_mode & 0o777) == wanted:
         return False

@@ -4,11 +4,14 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
-from lib.ansible_runs import load_module, render, tool
-from lib.port_scan import ANYWHERE, documented, knock
+from lib.ansible_runs import Cluster, load_module, render, tool
+from lib.port_scan import ANYWHERE, documented, scan
 
 firewall = load_module("plugins/modules/firewall.py")
 LIST = " ".join(firewall.LIST + firewall.TABLE)
@@ -31,11 +34,11 @@ while True:
 class Net:
     """Hosts on one link: namespaces whose veths meet at a bridge in a namespace of its own."""
 
-    def __init__(self, addresses):
+    def __init__(self, addresses: dict[str, str]) -> None:
         self.addresses, self.processes = addresses, []
         self.names = {host: f"anynode-{os.getpid()}-{host}" for host in (*addresses, "switch")}
 
-    def __enter__(self):
+    def __enter__(self) -> "Net":
         for name in self.names.values():
             self.ip("netns", "add", name)
         self.ip("link", "add", "br0", "type", "bridge", at="switch")
@@ -50,23 +53,23 @@ class Net:
             self.ip("addr", "add", f"{address}/64" if options else f"{address}/24", "dev", "eth0", *options, at=host)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         for process in self.processes:
             process.kill()
             process.wait()
         for name in self.names.values():
             subprocess.run(["ip", "netns", "delete", name], check=False)
 
-    def ip(self, *words, at=None):
+    def ip(self, *words: str, at: str | None = None) -> None:
         """Run ip, in the namespace of a host if `at` is given."""
         subprocess.run(["ip", *(["-n", self.names[at]] if at else []), *words], check=True)
 
-    def run(self, host, command, **options):
+    def run(self, host: str, command: str, **options: Any) -> str:
         """Run a shell command on a host; return its output."""
         words = ["ip", "netns", "exec", self.names[host], "sh", "-c", command]
         return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
 
-    def start(self, host, script, *arguments):
+    def start(self, host: str, script: str, *arguments: object) -> "subprocess.Popen[str]":
         """Start a Python script on a host, and wait for its first line; return the process."""
         words = ["ip", "netns", "exec", self.names[host], sys.executable, "-c", script, *map(str, arguments)]
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -74,19 +77,19 @@ class Net:
         process.stdout.readline()
         return process
 
-    def link_local(self, host):
+    def link_local(self, host: str) -> str:
         """Return the link-local address of a host with the zone that other hosts need."""
         shown = self.run(host, "ip -6 -brief addr show dev eth0 scope link")
         return shown.split()[2].split("/")[0] + "%eth0"
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def rendered(request, tmp_path_factory):
+def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     return render(tmp_path_factory.mktemp("firewall"), 2, NETWORKS[request.param])
 
 
 @pytest.fixture(scope="module")
-def net(rendered):
+def net(rendered: Cluster) -> Iterator[Net]:
     """All hosts with their rules, and with listeners on all ports of the table and on others."""
     tool("nft", "nftables")
     if os.geteuid() or subprocess.run(["unshare", "--net", "true"], check=False).returncode:
@@ -99,28 +102,28 @@ def net(rendered):
         yield made
 
 
-def rules():
+def rules() -> dict[tuple[str, int], str]:
     """Return the documented flows, with the ports that render() chose."""
     return {(group, RENDERED.get(port, port)): source for (group, port), source in documented().items()}
 
 
-def admitted(host, scanner):
+def admitted(host: str, scanner: str) -> set[int]:
     """Return the ports of a host that another host may reach."""
     may = {ANYWHERE, GROUPS[scanner]}
     return {port for (group, port), source in rules().items() if group == GROUPS[host] and source in may}
 
 
-def scanned(net, host, scanner, address, **options):
-    return knock(lambda command: net.run(scanner, command), address, **options)
+def scanned(net: Net, host: str, scanner: str, address: str, **options: Any) -> dict[int, str]:
+    return scan(lambda command: net.run(scanner, command), address, **options)
 
 
 @pytest.mark.parametrize("host", [host for host in GROUPS if GROUPS[host]])
-def test_each_host_reaches_the_documented_ports_and_no_others(net, host):
+def test_each_host_reaches_the_documented_ports_and_no_others(net: Net, host: str) -> None:
     """By the address in the inventory, and by the link-local address, which no rule lists."""
     listening = {port for _, port in rules()} | set(OTHERS)
     scanners = [each for each in GROUPS if each != host]
 
-    def scan(scanner):
+    def check(scanner: str) -> None:
         for address in (net.addresses[host], net.link_local(host)):
             said = scanned(net, host, scanner, address, ports=listening)
             opened = {port for port, answer in said.items() if answer == "open"}
@@ -130,10 +133,10 @@ def test_each_host_reaches_the_documented_ports_and_no_others(net, host):
             assert set(said) == {port for group, port in rules() if group == GROUPS[host]}
 
     with ThreadPoolExecutor(len(scanners)) as pool:
-        list(pool.map(scan, scanners))
+        list(pool.map(check, scanners))
 
 
-def test_a_host_reaches_itself_and_gets_answers_of_others(net):
+def test_a_host_reaches_itself_and_gets_answers_of_others(net: Net) -> None:
     assert scanned(net, "app1", "app1", net.addresses["app1"], ports=[8000, 9464]) == {8000: "open", 9464: "open"}
     # The answer comes to a port that no rule lists.
     assert scanned(net, "redis1", "app1", net.addresses["redis1"], ports=[6379]) == {6379: "open"}
@@ -143,7 +146,7 @@ def test_a_host_reaches_itself_and_gets_answers_of_others(net):
 ASK = "import socket, sys; socket.create_connection((sys.argv[1], 6379), 3, ('', 45678)); print('open')"
 
 
-def test_an_open_port_may_also_be_the_source_port_of_a_connection(net, rendered):
+def test_an_open_port_may_also_be_the_source_port_of_a_connection(net: Net, rendered: Cluster) -> None:
     """Otherwise some connections would fail if operators open ports of the kernel's ephemeral range."""
     text = rendered.text("app1/firewall.nft")
     assert "dport 8000" in text
@@ -175,7 +178,7 @@ print(answered)
 """
 
 
-def test_neighbors_are_found_and_pings_are_limited(net):
+def test_neighbors_are_found_and_pings_are_limited(net: Net) -> None:
     address = net.addresses["redis1"]
     for family in ("-4", "-6"):
         net.run("stranger", f"ip {family} neigh flush dev eth0")
@@ -198,7 +201,7 @@ except OSError as error:
 """
 
 
-def test_a_removed_node_loses_its_open_connections(net, rendered):
+def test_a_removed_node_loses_its_open_connections(net: Net, rendered: Cluster) -> None:
     """The connections of other nodes stay open."""
     held = {host: net.start(host, HOLD, net.addresses["redis1"], 6379) for host in ("app1", "app2")}
     text = rendered.text("redis1/firewall.nft")
@@ -210,7 +213,7 @@ def test_a_removed_node_loses_its_open_connections(net, rendered):
     assert said == {"app1": "TimeoutError", "app2": "ConnectionResetError"}
 
 
-def test_other_tables_stay(net, rendered):
+def test_other_tables_stay(net: Net, rendered: Cluster) -> None:
     net.run("redis1", "nft 'table inet theirs { chain input { type filter hook input priority 10; accept; }; }'")
     theirs = net.run("redis1", "nft list table inet theirs")
     net.run("redis1", f"nft --file {rendered.files / 'redis1' / 'firewall.nft'}")
@@ -234,7 +237,7 @@ sys.stdin.readline()
 """
 
 
-def test_the_connections_of_one_client_are_limited(net, rendered):
+def test_the_connections_of_one_client_are_limited(net: Net, rendered: Cluster) -> None:
     """At all ports together; an IPv6 client is a /64. A refused client is accepted after others have left."""
     stranger, balancer = net.addresses["stranger"], net.addresses["lb1"]
     neighbour = stranger[:-2] + "98"  # in the same /64
@@ -245,7 +248,7 @@ def test_the_connections_of_one_client_are_limited(net, rendered):
     own = f"{neighbour}/64 dev eth0 nodad" if ":" in stranger else f"{neighbour}/24 dev eth0"
     net.run("stranger", f"ip address add {own}")
 
-    def crowd(own, port, count, address=balancer):
+    def crowd(own: str, port: int, count: int, address: str = balancer) -> tuple[Any, int]:
         words = ["ip", "netns", "exec", net.names["stranger"], sys.executable, "-c", CROWD, own, address]
         words += [str(port), str(count)]
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -272,7 +275,7 @@ def test_the_connections_of_one_client_are_limited(net, rendered):
         net.run("lb1", "nft --file -", input=text)
 
 
-def test_behind_another_balancer_connections_are_not_limited(tmp_path):
+def test_behind_another_balancer_connections_are_not_limited(tmp_path: Path) -> None:
     inventory = render(tmp_path, 2, nginx_trusted_proxies=["192.0.2.250"])
     assert "ct count" not in inventory.text("lb1/firewall.nft")
 
@@ -282,20 +285,22 @@ class Module:
 
     check_mode = False
 
-    def __init__(self, net, host):
+    def __init__(self, net: Net, host: str) -> None:
         self.words = ["ip", "netns", "exec", net.names[host]]
 
-    def run_command(self, command, check_rc=False, data=None):
+    def run_command(self, command: list[str], check_rc: bool = False, data: str | None = None) -> tuple[int, str, str]:
         if command[0].startswith("systemd"):
             return 0, "", ""
         done = subprocess.run([*self.words, *command], check=check_rc, capture_output=True, text=True, input=data)
         return done.returncode, done.stdout, done.stderr
 
-    def get_bin_path(self, name, required):
+    def get_bin_path(self, name: str, required: bool) -> str:
         return name
 
 
-def test_unconfirmed_rules_can_be_rolled_back_completely(net, rendered, tmp_path, monkeypatch):
+def test_unconfirmed_rules_can_be_rolled_back_completely(
+    net: Net, rendered: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the table of earlier versions, which the rules delete."""
     for name in ("PROPOSED", "BEFORE"):
         monkeypatch.setattr(firewall, name, tmp_path / name)

@@ -14,57 +14,57 @@ ANYWHERE = topology.ANYWHERE
 # "first-last" or "port,port", timeout in seconds.
 PROBE = """
 import json, resource, select, socket, struct, sys, time
-own, sources, address, ports, patience = sys.argv[1:]
+own, sources, address, ports, timeout = sys.argv[1:]
 first, dash, last = ports.partition("-")
 ports = range(int(first), int(last) + 1) if dash else [int(port) for port in ports.split(",")]
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 family, kind, _, _, where = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
-heard = {}
+results = {}
 size = min(8000, most - 50)
 for begin in range(0, len(ports), size):
-    poll, knocks = select.epoll(), {}
+    poll, probes = select.epoll(), {}
     for port in ports[begin:begin + size]:
-        knock = socket.socket(family, kind)
-        knock.setblocking(False)
+        probe = socket.socket(family, kind)
+        probe.setblocking(False)
         if int(sources):
-            knock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            knock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it may come again at once
-            knock.bind((own, port % int(sources) + 1))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # to use the port again
+            probe.bind((own, port % int(sources) + 1))
         elif own:
-            knock.bind((own, 0))
-        knock.connect_ex((where[0], port, *where[2:]))
-        knocks[knock.fileno()] = port, knock
-        poll.register(knock, select.EPOLLOUT)
-    end = time.monotonic() + float(patience)
-    while knocks and (left := end - time.monotonic()) > 0:
+            probe.bind((own, 0))
+        probe.connect_ex((where[0], port, *where[2:]))
+        probes[probe.fileno()] = port, probe
+        poll.register(probe, select.EPOLLOUT)
+    end = time.monotonic() + float(timeout)
+    while probes and (left := end - time.monotonic()) > 0:
         for number, _ in poll.poll(left):
-            port, knock = knocks.pop(number)
-            heard[port] = "refused" if knock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) else "open"
-            knock.close()
-    for _, knock in knocks.values():
-        knock.close()
+            port, probe = probes.pop(number)
+            results[port] = "refused" if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) else "open"
+            probe.close()
+    for _, probe in probes.values():
+        probe.close()
     poll.close()
-print(json.dumps(heard))
+print(json.dumps(results))
 """
 
 
-def knock(
+def scan(
     run: Callable[[str], str],
     address: str,
     ports: str | Iterable[int] = "1-65535",
     own: str = "",
     sources: int = 0,
-    patience: float = 0.5,
+    timeout: float = 0.5,
 ) -> dict[int, str]:
     """Scan the ports of an address; return "open" or "refused" by port, without silent ports.
 
     run: runs a shell command on the scanning host and returns its output. own: source address.
-    sources: highest source port. patience: timeout in seconds.
+    sources: highest source port. timeout: in seconds.
     """
-    words = [own, sources, address, ports if isinstance(ports, str) else ",".join(map(str, sorted(ports))), patience]
+    words = [own, sources, address, ports if isinstance(ports, str) else ",".join(map(str, sorted(ports))), timeout]
     command = shlex.join(["python3", "-c", PROBE, *map(str, words)])
-    return {int(port): said for port, said in json.loads(run(command)).items()}
+    return {int(port): result for port, result in json.loads(run(command)).items()}
 
 
 def documented() -> dict[tuple[str, int], str]:

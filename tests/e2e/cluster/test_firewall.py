@@ -8,7 +8,7 @@ from itertools import permutations
 
 import pytest
 from lib.cluster import Cluster, eventually
-from lib.port_scan import ANYWHERE, documented, knock
+from lib.port_scan import ANYWHERE, documented, scan
 
 SOURCES = 16  # highest source port of scans between hosts; a stranger scans these ports
 Stranger = tuple[str, tuple[str, str]]
@@ -75,13 +75,13 @@ def test_only_documented_ports_of_hosts_are_open(cluster: Cluster) -> None:
     def scan(pair: tuple[str, str]) -> None:
         host, source = pair
         local = cluster.run(host, "ip -6 -brief address show dev eth0 scope link | awk '{print $3}' | cut -d/ -f1")
-        answers = knock(partial(cluster.run, source), cluster.address[host], sources=SOURCES)
+        answers = scan(partial(cluster.run, source), cluster.address[host], sources=SOURCES)
         # Scans in the other direction open these ports: connection tracking admits the answers.
         answers = {port: answer for port, answer in answers.items() if port > SOURCES}
         assert opened(answers) == admitted(cluster, host, source), f"{source} -> {host}: {answers}"
         assert set(answers) == answering(cluster, host), f"{source} -> {host}: {answers}"
         if local:
-            answers = knock(partial(cluster.run, source), f"{local}%eth0", some, patience=2)
+            answers = scan(partial(cluster.run, source), f"{local}%eth0", some, timeout=2)
             assert opened(answers) <= admitted(cluster, host), f"{source} -> {host}, {local}: {answers}"
 
     with ThreadPoolExecutor(4) as pool:
@@ -94,10 +94,10 @@ def test_only_documented_ports_are_open_to_a_stranger(
     """All 65,535 ports, of a host of each group."""
     for host in (hosts[0] for hosts in cluster.groups.values()):
         run = beside(host)
-        answers = knock(run, cluster.address[host], answering(cluster, host), patience=2, own=stranger[0])
+        answers = scan(run, cluster.address[host], answering(cluster, host), timeout=2, own=stranger[0])
         assert set(answers) == answering(cluster, host), f"{host}: {answers}"
         assert opened(answers) == admitted(cluster, host), f"{host}: {answers}"
-        answers = knock(run, cluster.address[host], own=stranger[0])
+        answers = scan(run, cluster.address[host], own=stranger[0])
         assert set(answers) <= answering(cluster, host), f"{host}: {answers}"
         assert opened(answers) <= admitted(cluster, host), f"{host}: {answers}"
 

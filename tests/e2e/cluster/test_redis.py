@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import yaml
-from lib.acl import ANYBODY, FORBIDDEN, REFUSALS, allowed, replies
+from lib.acl import FORBIDDEN, REFUSALS, UNRESTRICTED, allowed, replies
 from lib.cluster import ROOT, Client, Cluster, eventually
 
 TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
@@ -69,7 +69,7 @@ def test_the_sandbox_of_debians_unit_is_kept(cluster: Cluster) -> None:
 def test_the_acl_user_of_the_app_may_run_only_the_listed_commands(cluster: Cluster) -> None:
     """Each command that this server has is tested with ACL DRYRUN."""
     found = allowed(lambda *words: admin(cluster, *words), "app", "anynode:x")
-    assert found == set(APP_COMMANDS) | ANYBODY
+    assert found == set(APP_COMMANDS) | UNRESTRICTED
 
 
 def test_forbidden_commands_of_the_app_are_refused(cluster: Cluster) -> None:
