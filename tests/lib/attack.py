@@ -275,7 +275,7 @@ def main() -> None:
     """Run the attack that the first line of stdin describes."""
     options = json.loads(sys.stdin.readline())
     attack, target = options.pop("attack"), Target(**options.pop("target"))
-    attacks: dict[str, Any] = {"ask": send, "hold": hold, "fuzz": fuzz}
+    attacks: dict[str, Any] = {"send": send, "hold": hold, "fuzz": fuzz}
     print(json.dumps(attacks[attack](target, **options)), flush=True)
 
 

@@ -83,7 +83,7 @@ def send(attacker):
 
     def send(requests):
         texts = [text.replace("{name}", attacker.victim).replace("\n", "\r\n") for text in requests.values()]
-        return dict(zip(requests, attacker.attack("ask", requests=texts), strict=True))
+        return dict(zip(requests, attacker.attack("send", requests=texts), strict=True))
 
     return send
 
@@ -120,7 +120,7 @@ def test_a_forged_address_moves_no_limit(cluster, attacker):
         claims += f"Forwarded: for=203.0.113.{number}\n"
         text = f"{head}{claims}Content-Length: {len(body)}\n\n{body}".replace("{name}", attacker.victim)
         requests.append(text.replace("\n", "\r\n"))
-    answers = attacker.attack("ask", sources=attacker.sources[:1], requests=requests)
+    answers = attacker.attack("send", sources=attacker.sources[:1], requests=requests)
     statuses = [status for ((status, _, _),) in answers]
     assert statuses == [401] * LIMIT + [429] * 4
     assert cluster.log_in(cluster.balancer).get(cluster.balancer).status_code == 200
