@@ -51,7 +51,7 @@ unit: .venv/tests ## run the tests that start no server
 integration: .venv/tests test-tools ## run the tests that start servers on this computer
 	$(PYTEST) $(ARGS) tests/integration
 
-molecule: .venv/tests engine ## run a scenario on its own hosts, such as make molecule SCENARIO=scale
+molecule: .venv/tests engine ## run a scenario on its own hosts, such as make molecule SCENARIO=operations
 	molecule test --no-command-borders -s $(SCENARIO)
 
 load-test: .venv/tests engine ## deploy, roll back and inject faults under full load (50 minutes)

@@ -57,13 +57,13 @@ maintenance: {type: dict, returned: success, description: Reason of maintenance 
 """
 
 SANDBOX = Path("/etc/systemd/system/nginx.service.d/anynode.conf")
-OBSOLETE = ("upstream-reads.conf",)  # of the version that had no upstream.json
+OBSOLETE = ("upstream-reads.conf", "maintenance-key.conf")  # of the version that had no state files
 
 
 def render_maintenance(reason: dict[str, Any] | None) -> str:
     """Return the text of maintenance.conf."""
     return (
-        f"# Rendered by Ansible from {STATE}/maintenance.json. To change it: playbooks/maintenance.yml.\n"
+        f"# Ansible managed: rendered from {STATE}/maintenance.json. To change it: playbooks/maintenance.yml.\n"
         f"map $bypass_valid $in_maintenance {{\n    default {0 if reason is None else 1};\n    1 0;\n}}\n"
     )
 
@@ -71,7 +71,7 @@ def render_maintenance(reason: dict[str, Any] | None) -> str:
 def render_bypass(token: str) -> str:
     """Return the text of maintenance-bypass.conf."""
     return (
-        "# Rendered by Ansible. Clients get the cookie from /.balancer/bypass/TOKEN.\n"
+        "# Ansible managed. Clients get the cookie from /.balancer/bypass/TOKEN.\n"
         f'map $cookie_maintenance_bypass $bypass_valid {{\n    default 0;\n    "{token}" 1;\n}}\n'
         f'map $bypass_token $bypass_token_valid {{\n    default 0;\n    "{token}" 1;\n}}\n'
     )

@@ -93,7 +93,7 @@ def active_addresses(nodes: Mapping[str, Server]) -> list[str]:
 
 def render(state: Upstream) -> str:
     """Return the text of upstream.conf."""
-    lines = [f"# Rendered by Ansible from {STATE}/upstream.json. To change it: playbooks/drain.yml, undrain.yml."]
+    lines = [f"# Ansible managed: rendered from {STATE}/upstream.json. To change it: playbooks/drain.yml, undrain.yml."]
     active = active_addresses(state["nodes"])
     # With one active node there is no other to retry: nginx must not mark it as failed.
     single = " max_fails=0" if len(active) == 1 else ""
@@ -110,7 +110,7 @@ def render_retry_methods(state: Upstream) -> str:
     """Return the text of retry-methods.conf, a part of a map in nginx.conf."""
     methods = ("GET", "HEAD") if len(active_addresses(state["nodes"])) > 1 else ()
     lines = [f"{method} @retry_another_node;\n" for method in methods]
-    return "".join([f"# Rendered by Ansible from {STATE}/upstream.json.\n", *lines])
+    return "".join([f"# Ansible managed: rendered from {STATE}/upstream.json.\n", *lines])
 
 
 def change(

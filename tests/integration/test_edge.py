@@ -276,9 +276,9 @@ def test_an_upgrade_replaces_nginx_conf_and_maintenance_conf_in_one_step(
     """The old maintenance.conf has other variables, so that nginx accepts it with the old nginx.conf only."""
     path = configuration(tmp_path, clusters["default"], {"app1": "192.0.2.31:8000"})
     content = path.read_text()
-    old = '# on: {"by": "ada@desk", "why": "new disk"}\nmap $is_let_in $is_turned_away {\n    default 1;\n}\n'
+    old = '# on: {"by": "ada@desk", "why": "new disk"}\nmap $old_bypass $old_maintenance {\n    default 1;\n}\n'
     (tmp_path / "maintenance.conf").write_text(old)
-    (tmp_path / "maintenance-bypass.conf").write_text("map $cookie_maintenance $is_let_in {\n    default 0;\n}\n")
+    (tmp_path / "maintenance-bypass.conf").write_text("map $cookie_maintenance $old_bypass {\n    default 0;\n}\n")
     path.write_text(f"events {{}} http {{ include {tmp_path}/maintenance*.conf; }}")
     program = tool("nginx", "nginx-light")
 

@@ -55,6 +55,14 @@ def test_each_task_and_handler_is_recorded(start: Start) -> None:
     assert run.roles == set()
 
 
+def test_half_a_line_is_not_read(start: Start) -> None:
+    """The log may be read while a line is being written."""
+    process = start()
+    process.kill()
+    process.tasks_file.write_text(json.dumps({"held": False}) + '\n{"he')
+    assert process.tasks == [{"held": False}]
+
+
 def test_a_run_is_held_before_a_task(start: Start, tmp_path: Path) -> None:
     """The task never starts, and killing the run ends it."""
     process = start(hold_at=" command")
@@ -74,11 +82,3 @@ def test_a_run_is_held_before_the_first_task_of_a_file(start: Start, tmp_path: P
 def test_a_run_that_ends_before_the_task_is_an_error(start: Start) -> None:
     with pytest.raises(AssertionError, match="did not reach the task"):
         start(hold_at="roles/nginx command").wait_until_held(seconds=60)
-
-
-def test_half_a_line_is_not_read(start: Start, tmp_path: Path) -> None:
-    """The log may be read while a line is being written."""
-    process = start()
-    process.wait()
-    process.tasks_file.write_text(json.dumps({"held": False}) + '\n{"he')
-    assert process.tasks == [{"held": False}]

@@ -1,7 +1,7 @@
-"""Attacks on a server: raw requests, 500 slow clients at once, a fuzzer. Nothing but the standard library.
+"""Attacks on a server: raw requests, slow clients, a fuzzer. Only the standard library is needed.
 
-It runs as a program, too, on a machine that has nothing else: told what to do in a line of JSON, it answers in lines of
-JSON. `python3 attack.py <<< '{"attack": "fuzz", "host": "192.0.2.10", ...}'`
+Also a program for a host without this project. It reads the attack from a line of JSON and writes results as lines of
+JSON: `python3 attack.py <<< '{"attack": "fuzz", "target": {"host": "192.0.2.10", ...}, ...}'`
 """
 
 import json
@@ -18,12 +18,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from threading import Lock, Thread
+from typing import Any
 
+# A response: status, headers, body.
+Answer = tuple[int, str, str]
 HEADER = re.compile(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)
 
 
-def _context(protocol):
-    """The certificate isn't looked at: attackers don't care."""
+def _context(protocol: str) -> ssl.SSLContext:
+    """Return a context for an ALPN protocol that accepts any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([protocol])
@@ -35,34 +38,34 @@ CONTEXTS = {protocol: _context(protocol) for protocol in ("http/1.1", "h2")}
 
 @dataclass
 class Target:
-    """Whom to attack, and from where."""
+    """The server, and the addresses of this host from which it is attacked."""
 
     host: str
     port: int
-    name: str  # what Host says
-    sources: list = field(default_factory=lambda: [""])  # addresses of this machine
+    name: str  # value of the Host header
+    sources: list[str] = field(default_factory=lambda: [""])
 
-    def connect(self, source="", protocol="http/1.1", timeout=5.0):
-        """A connection from one of the sources. Raises OSError."""
+    def connect(self, source: str = "", protocol: str = "http/1.1", timeout: float = 5.0) -> ssl.SSLSocket:
+        """Return a connection from one of the sources. Raises OSError."""
         plain = socket.create_connection((self.host, self.port), timeout, (source, 0))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return CONTEXTS[protocol].wrap_socket(plain, server_hostname=self.name)
 
 
-def ask(target, requests):
-    """Send texts, each from another source; return a list of answers to each: see `answers`."""
+def send(target: Target, requests: list[str]) -> list[list[Answer]]:
+    """Send each request from the next source; return the responses to each, as answers() does."""
     with ThreadPoolExecutor(len(target.sources)) as pool:
         return list(pool.map(lambda text, source: answers(target, text, source), requests, cycle(target.sources)))
 
 
-def answers(target, request, source="", timeout=10.0):
-    """Send a text; return (status, header, body) of each answer, until the server closes or is silent.
+def answers(target: Target, request: str, source: str = "", timeout: float = 10.0) -> list[Answer]:
+    """Send a request; return the responses until the server closes the connection or pauses.
 
-    It may take `timeout` seconds to begin, and be silent for 2 from then on.
+    timeout: seconds until the first byte; later pauses may take 2 seconds.
     """
     received = b""
     with suppress(OSError), target.connect(source, timeout=timeout) as connection:
-        with suppress(OSError):  # refused while it is still being sent: the answer is there nevertheless
+        with suppress(OSError):  # the response may arrive before the whole request is sent
             connection.sendall(request.encode("latin-1"))
         while data := connection.recv(65536):
             received += data
@@ -70,16 +73,17 @@ def answers(target, request, source="", timeout=10.0):
     found = []
     while match := HEADER.search(received):
         header = match[2].decode("latin-1")
-        length = int((re.search(r"(?im)^content-length: *(\d+)", header) or [0, len(received)])[1])
+        stated = re.search(r"(?im)^content-length: *(\d+)", header)
+        length = int(stated[1]) if stated else len(received)
         found.append((int(match[1]), header, received[match.end() :][:length].decode("latin-1")))
         received = received[match.end() + length :]
     return found
 
 
-def hold(target, count, kind):
-    """Be `count` slow clients; tell how many were let in, and for each line on stdin how many still are, until it ends.
+def hold(target: Target, count: int, kind: str) -> None:
+    """Open `count` connections of slow clients. Print how many are open, and again for each line on stdin.
 
-    kind: "header" that never ends, "body" of which a byte a second comes, "read" that takes no byte of its answer.
+    kind: "header" sends a header that never ends, "body" a byte of the body per second, "read" reads no response.
     """
     begin = {
         "header": f"GET / HTTP/1.1\r\nHost: {target.name}\r\n".encode(),
@@ -92,12 +96,13 @@ def hold(target, count, kind):
     drip = {"header": b"X-Slow: 1\r\n", "body": b" ", "read": b""}[kind]
     protocol = "h2" if kind == "read" else "http/1.1"
 
-    def enter(source):
+    def enter(source: str) -> ssl.SSLSocket | None:
         with suppress(OSError):
             connection = target.connect(source, protocol)
             connection.sendall(begin)
             connection.settimeout(0)
             return connection
+        return None
 
     sources = cycle(target.sources)
     with ThreadPoolExecutor(16) as pool:
@@ -105,7 +110,7 @@ def hold(target, count, kind):
     print(json.dumps(len(held)), flush=True)
     while True:
         held = [connection for connection in held if _is_open(connection, drip)]
-        # Who asks waits for the answer: select() doesn't see a line that Python has read ahead.
+        # The caller sends a line at a time: select() doesn't see a line that Python has buffered.
         if select.select([sys.stdin], [], [], 1)[0]:
             if not sys.stdin.readline():
                 return None
@@ -113,8 +118,8 @@ def hold(target, count, kind):
             print(json.dumps(len(held)), flush=True)
 
 
-def _is_open(connection, drip):
-    """Send some more; tell whether the server still listens."""
+def _is_open(connection: ssl.SSLSocket, drip: bytes) -> bool:
+    """Send some more bytes; return whether the connection is still open."""
     try:
         if drip:
             connection.send(drip)
@@ -128,10 +133,10 @@ def _is_open(connection, drip):
     return False
 
 
-def _http2(name):
-    """A request for a page whose answer may not begin: the window for it is 0 bytes (RFC 9113, 6.9.2)."""
+def _http2(name: str) -> bytes:
+    """Return a request with a flow-control window of 0 bytes, so that no response can be sent (RFC 9113, 6.9.2)."""
 
-    def frame(kind, flags, stream, payload):
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
         return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
     settings = frame(4, 0, 0, b"\x00\x04\x00\x00\x00\x00")
@@ -149,8 +154,8 @@ SPICES = [
 ]
 
 
-def mutate(chance, request, corpus):
-    """Return the request with a part changed; four times in five the rest is right, so that a node gets to see it."""
+def mutate(chance: random.Random, request: bytes, corpus: list[bytes]) -> bytes:
+    """Return the request with a changed part. In four of five cases the rest is valid, so that a node receives it."""
     head, _, body = request.partition(b"\r\n\r\n")
     first, *headers = head.split(b"\r\n")
     match chance.randrange(5):
@@ -164,7 +169,7 @@ def mutate(chance, request, corpus):
         case 3 if body:
             body = _change(chance, body, corpus)
         case _:
-            number = chance.randrange(1, len(headers))  # the first one is Host
+            number = chance.randrange(1, len(headers))  # the first is Host
             name, _, value = headers[number].partition(b": ")
             headers[number] = name + b": " + _change(chance, value, corpus)
     length = b"Content-Length: %d" % len(body)
@@ -172,9 +177,9 @@ def mutate(chance, request, corpus):
     return b"\r\n".join([first, *headers]) + b"\r\n\r\n" + body
 
 
-def _change(chance, text, corpus):
-    """Return the text with one to four small changes."""
-    text = bytearray(text)
+def _change(chance: random.Random, original: bytes, corpus: list[bytes]) -> bytes:
+    """Return the text with up to four small changes."""
+    text = bytearray(original)
     for _ in range(chance.randint(1, 4)):
         at, length = chance.randrange(len(text) + 1), chance.choice([1, 1, 2, 8, 40])
         match chance.randrange(6):
@@ -193,21 +198,24 @@ def _change(chance, text, corpus):
     return bytes(text)
 
 
-def fuzz(target, corpus, count, seed):
-    """Send `count` mutated requests, the same for the same seed; tell how often there was which answer.
+def fuzz(target: Target, corpus: list[str], count: int, seed: int) -> dict[str, Any]:
+    """Send `count` mutated requests, the same for the same seed.
 
-    Returns statuses with their numbers ("none": no answer within 0.3 s, or none at all), those that a node
-    gave, and examples of answers that nobody should get.
+    Returns the number of responses by status ("none": no response within 0.3 s), the same for responses of app nodes
+    (of_nodes), examples of unexpected responses (odd), and the seconds that it took.
     """
-    corpus = [each.encode("latin-1") for each in corpus]
-    statuses, of_nodes, odd, counting = Counter(), Counter(), [], Lock()
+    texts = [each.encode("latin-1") for each in corpus]
+    statuses: Counter[str] = Counter()
+    of_nodes: Counter[str] = Counter()
+    odd: list[list[str]] = []
+    counting = Lock()
 
-    def attack(number, source):
+    def attack(number: int, source: str) -> None:
         chance = random.Random(seed * 1000 + number)
         connection = None
         for _ in range(number, count, len(target.sources)):
-            request = mutate(chance, chance.choice(corpus), corpus)
-            status, header, connection = _ask(target, source, connection, request)
+            request = mutate(chance, chance.choice(texts), texts)
+            status, header, connection = _request(target, source, connection, request)
             with counting:
                 statuses[status] += 1
                 if "x-node:" in header.lower():
@@ -225,14 +233,16 @@ def fuzz(target, corpus, count, seed):
     return {"statuses": statuses, "of_nodes": of_nodes, "odd": odd, "seconds": seconds}
 
 
-def _is_odd(status, header):
-    """An error that was not announced. 501 and 505 are what the balancer says of an unknown encoding or version."""
-    is_announced = status == "503" and "retry-after:" in header.lower()
-    return status.startswith("5") and status not in ("501", "505") and not is_announced
+def _is_odd(status: str, header: str) -> bool:
+    """Return whether a response is an unexpected error; 501 and 505 are for an unsupported encoding or version."""
+    is_unavailable = status == "503" and "retry-after:" in header.lower()
+    return status.startswith("5") and status not in ("501", "505") and not is_unavailable
 
 
-def _ask(target, source, connection, request):
-    """Return status and header of the first answer, and the connection if it can serve once more."""
+def _request(
+    target: Target, source: str, connection: ssl.SSLSocket | None, request: bytes
+) -> tuple[str, str, ssl.SSLSocket | None]:
+    """Return status and headers of the first response, and the connection if it can be used again."""
     received = b""
     try:
         if connection is None:
@@ -250,7 +260,7 @@ def _ask(target, source, connection, request):
         rest = int(length[1]) - len(received) + match.end() if length else -1
         while rest > 0 and (data := connection.recv(65536)):
             rest -= len(data)
-        # Without a length, or with more than one answer, nobody knows where the next one begins.
+        # Without a length, or after further responses, the start of the next response is unknown.
         if rest != 0 or re.search(r"(?im)^connection: *close", header):
             connection.close()
             connection = None
@@ -261,11 +271,12 @@ def _ask(target, source, connection, request):
         return "none", "", None
 
 
-def main():
-    """Do what the first line of stdin says."""
-    told = json.loads(sys.stdin.readline())
-    attack, target = told.pop("attack"), Target(**told.pop("target"))
-    print(json.dumps({"ask": ask, "hold": hold, "fuzz": fuzz}[attack](target, **told)), flush=True)
+def main() -> None:
+    """Run the attack that the first line of stdin describes."""
+    options = json.loads(sys.stdin.readline())
+    attack, target = options.pop("attack"), Target(**options.pop("target"))
+    attacks: dict[str, Any] = {"send": send, "hold": hold, "fuzz": fuzz}
+    print(json.dumps(attacks[attack](target, **options)), flush=True)
 
 
 if __name__ == "__main__":

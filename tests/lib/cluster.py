@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,12 +65,12 @@ class Run:
 
     @property
     def roles(self) -> set[str]:
-        """The roles of which a task started on at least one host."""
+        """The roles of the tasks that started."""
         return {parts[1] for parts in (task["file"].split("/") for task in self.tasks) if parts[0] == "roles"}
 
 
 class Cluster:
-    """The hosts of one inventory."""
+    """The hosts of an inventory."""
 
     def __init__(self, inventory: str | Path) -> None:
         self.inventory = Path(inventory)
@@ -87,10 +89,10 @@ class Cluster:
 
     def of_size(self, name: str) -> Cluster:
         """Return the same cluster by another inventory beside this: of_size("four") reads four.yml."""
-        return Cluster(self.inventory.with_name(f"{name}.yml"))
+        return _read_cluster(self.inventory.with_name(f"{name}.yml"))
 
     def secret(self, name: str) -> str:
-        """Return one of the secrets of this inventory."""
+        """Return a secret of this inventory."""
         return (self.inventory.parent / ".secrets" / name).read_text().strip()
 
     def secrets(self) -> dict[str, str]:
@@ -186,16 +188,23 @@ class Cluster:
         return client
 
 
+@cache
+def _read_cluster(inventory: Path) -> Cluster:
+    return Cluster(inventory)
+
+
 class Background:
     """A playbook that runs in the background, in a session of its own."""
 
     def __init__(self, folder: Path, hold_at: str, command: list[str]) -> None:
         self.log, self.tasks_file, self.command = folder / "log", folder / "tasks", command
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(ROOT / "ansible.cfg")
         settings = {
             "ANSIBLE_FORCE_COLOR": "false",
             "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT}/plugins/callback:{ROOT}/tests/lib/callback",
-            "ANSIBLE_CALLBACKS_ENABLED": "summary,changes,task_log",
+            "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT}/{config['defaults']['callback_plugins']}:{ROOT}/tests/lib/callback",
+            "ANSIBLE_CALLBACKS_ENABLED": f"{config['defaults']['callbacks_enabled']},task_log",
             "ANYNODE_TASK_LOG": str(self.tasks_file),
             "ANYNODE_HOLD_AT": hold_at,
         }
@@ -222,7 +231,7 @@ class Background:
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def wait_until_held(self, seconds: float = 300) -> None:
-        """Wait until the run is held at the task that was asked for."""
+        """Wait until the run is held at its task."""
         held = eventually(lambda: not self.running or any(task["held"] for task in self.tasks), seconds)
         assert held and self.running, f"the run did not reach the task: {self.log.read_text()}"
 
@@ -244,7 +253,7 @@ class Background:
 
 
 class Client:
-    """Sends JSON with one cookie to any host: a cookie jar would keep it to the address that set it."""
+    """Sends JSON with a single cookie to any host: a cookie jar would keep it to the address that set it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster

@@ -17,7 +17,7 @@ ON = "default 1;"
 # The files of the version that had no maintenance.json.
 OLD_MAINTENANCE = """\
 # on: {"by": "ada@desk", "since": "2026-11-22T10:00:00Z", "why": "a \\"new\\" disk\\nand more; {"}
-map $is_let_in $is_turned_away {
+map $old_bypass $old_maintenance {
     default 1;
     1 0;
 }

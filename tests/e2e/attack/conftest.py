@@ -40,7 +40,7 @@ class Attacker:
 
     def send(self, requests: list[str], sources: list[str] | None = None) -> list[list[tuple[int, str, str]]]:
         """Send raw requests; return status, header and body of the answers to each."""
-        answers: list[list[tuple[int, str, str]]] = self.attack("ask", sources, requests=requests)
+        answers: list[list[tuple[int, str, str]]] = self.attack("send", sources, requests=requests)
         return answers
 
     @contextmanager

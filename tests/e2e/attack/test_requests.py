@@ -17,7 +17,7 @@ Answers = list[tuple[int, str, str]]
 Send = Callable[[dict[str, str]], dict[str, Answers]]
 
 SECRET = "root:", "APP_SECRET_KEY", "import "  # of /etc/passwd, of the settings and the source of a node
-LIMIT = 10  # app_login_failures: of one address for one user; from all addresses twice as many
+LIMIT = 10  # app_login_failures: of an address for a user; from all addresses twice as many
 API = "POST /api/counter HTTP/1.1\nHost: {name}\nContent-Type: application/json\n"
 INNER = "GET /smuggled HTTP/1.1\nHost: {name}\n\n"
 

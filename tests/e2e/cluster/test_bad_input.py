@@ -56,7 +56,7 @@ BAD: dict[str, tuple[int | tuple[int, ...], str, str, dict[str, Any]]] = {
 def test_bad_input(cluster: Cluster, session: Client, name: str) -> None:
     """BAD has the requests and the expected statuses."""
     statuses, method, path, options = BAD[name]
-    statuses = statuses if isinstance(statuses, tuple) else (statuses,)  # nginx and gunicorn differ in one status
+    statuses = statuses if isinstance(statuses, tuple) else (statuses,)  # nginx and gunicorn differ
     for host in cluster.http_hosts:
         answer = session.request(method, host, path, **options)
         assert answer.status_code in statuses, f"{host}: {answer.status_code} {answer.text[:200]}"

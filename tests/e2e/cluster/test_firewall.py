@@ -68,11 +68,11 @@ def opened(answers: dict[int, str]) -> set[int]:
     return {port for port, answer in answers.items() if answer == "open"}
 
 
-def test_every_host_reaches_only_documented_ports(cluster: Cluster) -> None:
+def test_only_documented_ports_of_hosts_are_open(cluster: Cluster) -> None:
     """All 65,535 ports of each host from each other host; used ports also at the link-local address."""
     some = used_ports(cluster)
 
-    def scan(pair: tuple[str, str]) -> None:
+    def assert_open_ports(pair: tuple[str, str]) -> None:
         host, source = pair
         local = cluster.run(host, "ip -6 -brief address show dev eth0 scope link | awk '{print $3}' | cut -d/ -f1")
         answers = scan(partial(cluster.run, source), cluster.address[host], sources=SOURCES)
@@ -85,10 +85,10 @@ def test_every_host_reaches_only_documented_ports(cluster: Cluster) -> None:
             assert opened(answers) <= admitted(cluster, host), f"{source} -> {host}, {local}: {answers}"
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(scan, permutations(cluster.address, 2)))
+        list(pool.map(assert_open_ports, permutations(cluster.address, 2)))
 
 
-def test_a_stranger_reaches_only_documented_ports(
+def test_only_documented_ports_are_open_to_a_stranger(
     cluster: Cluster, stranger: Stranger, beside: Callable[[str], Callable[[str], str]]
 ) -> None:
     """All 65,535 ports, of a host of each group."""

@@ -71,7 +71,7 @@ def test_site_yml_leaves_it_enabled_and_the_session_check_bypasses_it(cluster: C
     run = cluster.converge("--tags", "nginx,verify")
     assert run.idempotent, run.output
     assert "through the balancer, on " in run.output
-    assert "new database" in run.output
+    assert "Maintenance mode is on since " in run.output
     assert switch(cluster, "on", "-e", "reason=other").idempotent
     assert cluster.run(cluster.balancer, f"cat {STATE}") == before
 

@@ -6,7 +6,7 @@ from ast import literal_eval
 from functools import partial
 
 from lib.cluster import ROOT, Cluster, eventually
-from lib.port_scan import knock
+from lib.port_scan import scan
 
 
 def test_a_bad_setting_of_redis_is_refused_before_it_is_installed(cluster: Cluster) -> None:
@@ -50,11 +50,11 @@ def test_metrics_start_at_zero_and_are_only_served_on_the_node(cluster: Cluster)
         assert 'anynode_sessions_requests_total{session="none"} 3.0' in cluster.run(host, f'python3 -c "{scrape}"')
         assert cluster.client().get(host, "/metrics").status_code == 404
         for other in {cluster.balancer, *cluster.apps} - {host}:
-            assert knock(partial(cluster.run, other), cluster.address[host], ports=[9464]) == {}
+            assert scan(partial(cluster.run, other), cluster.address[host], ports=[9464]) == {}
 
 
 def test_the_documented_command_ends_a_users_sessions_on_all_nodes(cluster: Cluster) -> None:
-    """As a page of docs/ has it, for one node."""
+    """As a page of docs/ has it."""
     text = "\n".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
     found = re.search(r"^ *(systemd-run [^`]*? sessions )end-user ada$", text, re.MULTILINE)
     assert found

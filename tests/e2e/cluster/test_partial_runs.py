@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lib.cluster import ROOT, Cluster
+from lib.cluster import Cluster
 from lib.deployments import audit_log_sizes
 
 # roles/topology/defaults has these for hosts in the group local_nodes.

@@ -1,28 +1,27 @@
 """Releases that differ.
 
 The scenario's files run in the order of molecule/operations/molecule.yml, since the cluster grows: test_scale.py begins
-with one app node and ends with two, test_drain.py ends with three.
+with a single app node and ends with two, test_drain.py ends with three.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from lib.cluster import ROOT
 
 
-@pytest.fixture
-def release(tmp_path: Path) -> Callable[..., list[str]]:
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """Make a changed copy of the app: release("app/file", lambda text: new text, or None to remove the file).
 
     Returns the arguments with which a playbook deploys it.
     """
 
     def make(path: str = "src/anynode/notes.py", change: Callable[[str], str | None] = "{}\n".format) -> list[str]:
-        source = tmp_path / f"app-{len(list(tmp_path.iterdir()))}"
+        source = tmp_path_factory.mktemp("release") / "app"
         shutil.copytree(ROOT / "app", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         file = source / path
         before = file.read_text()

@@ -64,7 +64,7 @@ def test_a_deployment_and_its_rollback_go_unnoticed(
     new = release()
     file, marks = timeline
     with unnoticed("deploy on 3 nodes", timeline=file):
-        run = cluster.playbook("playbooks/deploy.yml", *new)
+        run = cluster.playbook("playbooks/deploy.yml", "-e", "app_soak_seconds=3", *new)
     assert run.ok, run.output
     assert len(set(deployment_ids(cluster).values())) == 1
     assert len(set(releases(cluster).values())) == 1
@@ -172,7 +172,7 @@ def test_a_bad_setting_is_refused_under_load(
     assert drained(cluster) == []
 
 
-def test_settings_are_rolled_out_as_releases_are(cluster: Cluster, unnoticed: Callable[..., Load]) -> None:
+def test_settings_change_as_releases_do(cluster: Cluster, unnoticed: Callable[..., Load]) -> None:
     """A changed setting of the app and of nginx, by site.yml; in batches of two of three nodes."""
     before = pids(cluster, *cluster.apps)
     with unnoticed("settings of nginx and the app change"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from lib.cluster import Cluster
 from lib.deployments import drained, pids, releases
 from lib.load_fixtures import Load
@@ -12,11 +13,16 @@ from lib.load_fixtures import Load
 Release = Callable[..., list[str]]
 
 
+@pytest.fixture(scope="module")
+def new(release: Release) -> list[str]:
+    """A release that the first test deploys, and the second test needs."""
+    return release()
+
+
 def test_a_second_deployment_is_refused_and_an_interrupted_one_is_continued(
-    cluster: Cluster, unnoticed: Callable[..., Load], release: Release
+    cluster: Cluster, unnoticed: Callable[..., Load], new: list[str]
 ) -> None:
     """The message names the holder of the lock. Once its process is gone, the next run takes over."""
-    new = release()
     others = pids(cluster, *cluster.apps[1:])
     with unnoticed("a deploy is killed, the next one goes on"):
         with cluster.background("playbooks/deploy.yml", "-e", "app_soak_seconds=60", *new) as first:
@@ -52,7 +58,7 @@ SCRIPT
 systemctl reload nginx"""
 
 
-def test_a_node_that_an_interrupted_deployment_drained_is_undrained(cluster: Cluster) -> None:
+def test_a_node_that_an_interrupted_deployment_drained_is_undrained(cluster: Cluster, new: list[str]) -> None:
     """It already runs the right release, so nothing else is left to do for it."""
     node = cluster.apps[0]
     reason = {"by": "-", "kind": "deployment", "deployment": "-", "since": "-", "reason": "deployment"}
@@ -61,12 +67,11 @@ def test_a_node_that_an_interrupted_deployment_drained_is_undrained(cluster: Clu
     for name, value in values.items():
         command = command.replace(name, value)
     servers = "nginx -T 2>/dev/null | grep -E '^ *server [0-9]'"
-    cluster.converge("--tags", "app")  # from the release of the test before
     before = pids(cluster, *cluster.apps)
     cluster.run(cluster.balancer, command)
     assert drained(cluster) == [node]
     assert " down" in cluster.run(cluster.balancer, servers)
-    cluster.converge("--tags", "app")
+    cluster.converge("--tags", "app", *new)
     assert drained(cluster) == []
     assert " down" not in cluster.run(cluster.balancer, servers)
     assert pids(cluster, *cluster.apps) == before
@@ -110,5 +115,5 @@ def test_a_full_disk_stops_a_run_before_it_changes_anything(cluster: Cluster, re
     finally:
         cluster.run(full, "umount --lazy /srv")
     assert not run.ok
-    assert full in run.output and "0 on /srv" in run.words, run.output
+    assert f"{full} has 0 MB on /srv" in run.words, run.output
     assert pids(cluster, *cluster.apps) == before

@@ -20,7 +20,7 @@ def secrets(cluster: Cluster) -> dict[str, str]:
 
 
 def accepted(cluster: Cluster, values: dict[str, str]) -> list[str]:
-    """Return the ACL users of Redis whose password among these values is valid."""
+    """Return the ACL users of Redis that can log in with these values."""
     log_in = "redis-cli {} --no-auth-warning auth {} {}"
     answers = {
         user: cluster.run(cluster.redis, log_in.format(TLS, user, values[f"redis_{user}_password"]), check=False)

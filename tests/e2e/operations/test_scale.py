@@ -1,4 +1,4 @@
-"""From one app node to four, and to two, by a change of the inventory and nothing else."""
+"""From a single app node to four, and to two, by a change of the inventory and nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_last_active_node_is_not_drained(cluster: Cluster) -> None:
 def test_scale_up_and_down(cluster: Cluster, unnoticed: Callable[..., Load]) -> None:
     """A line more in the inventory adds a node; a line less removes it everywhere. Sessions remain.
 
-    The single node returns to the project's own release before others join.
+    The first node returns to the project's own release in the run that adds the others.
     """
     one, two, four = (cluster.of_size(name) for name in ("one", "two", "four"))
     difference = set(four.inventory.read_text().splitlines()) ^ set(one.inventory.read_text().splitlines())

@@ -28,7 +28,7 @@ def test_a_controller_that_is_not_listed_is_refused_before_a_rule_changes(cluste
 
 
 def test_rules_are_removed_when_disabled_and_loaded_again_when_missing(cluster: Cluster) -> None:
-    """Disabled on one host, with a rollback pending from an interrupted run; flushed on another host.
+    """Disabled on a host, with a rollback pending from an interrupted run; flushed on another host.
 
     The next run loads both, and changes no other host.
     """

@@ -1,4 +1,4 @@
-"""Damage that the next run repairs. The tests build on each other; the last one restores all settings."""
+"""Damage that the next run repairs. The tests build on each other; the last test restores all settings."""
 
 from __future__ import annotations
 

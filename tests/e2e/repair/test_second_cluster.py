@@ -1,4 +1,4 @@
-"""A second local cluster whose subnet or port is taken: the message names the option, and this cluster is untouched."""
+"""A second local cluster with a subnet or port that is in use: the message has the option to change."""
 
 from __future__ import annotations
 

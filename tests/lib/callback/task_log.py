@@ -1,4 +1,4 @@
-"""Callback for tests: records each task that starts, and can hold a playbook at one of them."""
+"""Callback for tests: records each task that starts, and can hold a run at a task."""
 
 from __future__ import annotations
 
