@@ -90,3 +90,8 @@ lock: .venv/tests ## lock new Python packages with hashes; make lock ARGS=--upgr
 	@touch $@
 
 .PHONY: help up venv verify status password hash down test lint unit integration molecule load-test docs audit bench-sessions bench-tls engine test-tools lock
+
+# Renamed in 0.2.0; plugins/module_utils/anynode/renamed.py lists all old names.
+check drill:
+	@echo "make $@ was renamed: use make $(patsubst check,verify,$(patsubst drill,load-test,$@)). Nothing was changed." >&2; exit 2
+.PHONY: check drill

@@ -1,4 +1,4 @@
-"""Measures session layers side by side and prints the table that docs/bench-sessions.md shows.
+"""Measures session layers side by side and prints the table that docs/reference/benchmarks.md shows.
 
 A round loads each route under each layer once, in random order: whatever else the machine does hits all alike.
 """

@@ -164,6 +164,7 @@ def _start_gunicorn(
     config = folder / "gunicorn.conf.py"
     certificate = f"certfile, keyfile = {str(tls.certificate)!r}, {str(tls.key)!r}\n" if tls else ""
     config.write_text(cluster.text("app1/gunicorn.conf.py") + PATIENT + certificate)
+    shutil.copy(ROOT / "roles/app/files/gunicorn_runtime.py", folder)
     settings = environ(redis.port, APP_REDIS_CA_FILE=str(authority.file), PYTHONPATH=f"{ROOT}/app/src")
     # as systemd does it: who comes before gunicorn is ready waits
     with socket.create_server(("127.0.0.1", 0)) as listener:

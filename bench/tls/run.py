@@ -1,4 +1,4 @@
-"""Measures both hops, plain and with TLS, and prints the tables that docs/tls.md speaks of.
+"""Measures both hops, plain and with TLS, and prints the tables that docs/reference/bench-tls.md speaks of.
 
 Both ways of an operation are measured one after the other, in random order: whatever else the machine does hits both
 alike.

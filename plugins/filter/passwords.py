@@ -9,7 +9,7 @@ def scrypt_hash(password, salt):
     """Return `password` hashed with scrypt in Werkzeug's format, `scrypt:N:r:p$salt$hex`.
 
     The salt is derived from `salt`, so that the same inputs give the same text and a second run changes nothing.
-    N = 2^14, r = 8, p = 5: of OWASP's equally strong settings one with little memory, 16 MiB per try; docs/login.md.
+    N = 2^14, r = 8, p = 5: 16 MiB per attempt, as strong as OWASP's first choice; docs/explanation/login-limiter.md.
     """
     if not password or not salt:
         raise AnsibleFilterError("scrypt_hash: the password and the salt must not be empty")

@@ -111,7 +111,7 @@ def warnings(node: Mapping[str, Any], lock: Mapping[str, Any] | None, warn_days:
         elif days < warn_days:
             yield f"its certificate {expires(days)}; site.yml renews certificates of the inventory's CA"
     if (days := node.get("ca_days")) is not None and days < warn_days:
-        yield f"the inventory's CA {expires(days)}; docs/how-to/certificates.md says how to replace it"
+        yield f"the inventory's CA {expires(days)}; see docs/how-to/tls-own-ca.md"
     for disk in node.get("disks", []):
         if disk["free"] < max(MINIMUM_FREE_BYTES, MINIMUM_FREE_SHARE * disk["size"]):
             yield f"{size(disk['free'])} of {size(disk['size'])} are free on {disk['path']}"

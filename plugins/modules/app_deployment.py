@@ -1,290 +1,290 @@
 #!/usr/bin/python
-"""Puts a release and its settings, together, in the place of those that run; or the last good ones back."""
+"""Prepares, activates, restores, marks and removes the deployments of an app node."""
 
-import json
 import os
-import re
-import shutil
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from ansible.module_utils.anynode.deployments import (
+    DeploymentError,
+    Deployments,
+    Files,
+    differing,
+    read_files,
+    read_record,
+    replace_link,
+    timestamp,
+    update_record,
+)
+from ansible.module_utils.anynode.files import write_atomically
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: app_deployment
-short_description: what an app node runs, what it ran before, and what it should run
+short_description: manage the deployments of the app on this node
 description:
-  - A deployment is a directory C(deployments/<run>) with a link to a release, the settings and the units; C(current)
-    links to the one that runs. So release and settings change in one rename, and go back in one.
-  - C(next/) holds what the node should run. C(compared) tells whether that is what runs and was seen to work.
+  - A deployment is a directory C(deployments/<id>) with a link to a release, the settings and the systemd units.
+    C(current) links to the active deployment, so release and settings change in one rename, and change back in one.
+  - C(next/) has the files that the node should run. C(outdated) in the result lists how the active deployment differs.
+  - Supports check mode and diff; a diff never shows the content of C(secret_files).
 options:
-  root: {type: path, required: true, description: directory of the releases and deployments}
-  name: {type: str, required: true, description: name of the units}
-  state:
+  root:
+    description: Directory of the releases and deployments.
+    type: path
+    required: true
+  name:
+    description: Name of the systemd units.
     type: str
     required: true
-    choices: [compared, switched, restored, good, bad, rolled_back, pruned]
+  state:
     description:
-      - C(switched) makes a deployment of C(next/) and restarts the app; C(restored) does that with the last good one.
-      - C(good) and C(bad) mark the current deployment, C(rolled_back) the newest one of C(release); only a good one is
-        ever gone back to.
-      - C(pruned) removes old deployments and releases, and from those that stay all secrets but the current ones.
-  release: {type: str, default: "", description: id of the release that was rolled back}
-  run: {type: str, default: "", description: id of the run, which names the deployment}
-  by: {type: str, default: "", description: who runs it, from where}
-  reason: {type: str, default: "", description: what is wrong with a deployment that is not good}
-  keep: {type: int, default: 5, description: deployments and releases that stay}
+      - C(queried) changes nothing.
+      - C(prepared) creates the directories and writes C(next/).
+      - C(active) makes a deployment of C(next/) and restarts the app, unless the node runs that already.
+      - C(restored) makes the last good deployment active again.
+      - C(good) and C(bad) mark the active deployment, C(rolled_back) marks the newest one of C(release). Only a good
+        deployment is ever restored.
+      - C(pruned) removes old deployments and releases, and replaces the secrets of the deployments that stay by the
+        current ones.
+    type: str
+    required: true
+    choices: [queried, prepared, active, restored, good, bad, rolled_back, pruned]
+  files:
+    description: With C(prepared), the content of each file, by name. The mode is 0644.
+    type: dict
+    default: {}
+  secret_files:
+    description: Like C(files), with the mode 0600. The content never appears in logs, results and diffs.
+    type: dict
+    default: {}
+  release:
+    description: With C(prepared), the directory of the release; with C(rolled_back), the id of the release.
+    type: str
+    default: ""
+  id:
+    description: With C(active), the id of the deployment.
+    type: str
+    default: ""
+  by:
+    description: The operator, as user@host, for the record of the deployment.
+    type: str
+    default: ""
+  reason:
+    description: With C(bad), the failure, for the record of the deployment.
+    type: str
+    default: ""
+  keep:
+    description: With C(pruned), the number of deployments and of releases that stay.
+    type: int
+    default: 5
 """
 
-SECRETS = "secrets.env"
+EXAMPLES = r"""
+- name: Prepare a deployment
+  app_deployment:
+    root: /srv/anynode
+    name: anynode
+    state: prepared
+    release: /srv/anynode/releases/1.4-0123456789ab-py3.13
+    files:
+      app.env: "{{ lookup('ansible.builtin.template', 'app.env.j2') }}"
+    secret_files:
+      secrets.env: "{{ lookup('ansible.builtin.template', 'secrets.env.j2') }}"
+
+- name: Activate the prepared deployment
+  app_deployment:
+    root: /srv/anynode
+    name: anynode
+    state: active
+    id: 20261122T100000Z-1a2b
+    by: ada@desk
+"""
+
+RETURN = r"""
+current:
+  description: Record of the active deployment (C(id), C(release), C(state), C(started), C(by)), empty without any.
+  returned: always
+  type: dict
+outdated:
+  description: Why the node needs a deployment; empty if it runs the files of C(next/) and passed the health check.
+  returned: always
+  type: list
+  elements: str
+  sample: [app.env changed]
+last_good_release:
+  description: Release that a rollback would activate, or null.
+  returned: always
+  type: str
+rolled_back:
+  description: Records of the releases that were rolled back, by release id.
+  returned: always
+  type: dict
+releases:
+  description: Names of the release directories on the node.
+  returned: always
+  type: list
+  elements: str
+removed:
+  description: Names of the deployments and releases that C(pruned) has removed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+STATES = ["queried", "prepared", "active", "restored", "good", "bad", "rolled_back", "pruned"]
+UNITS = Path("/etc/systemd/system")
 
 
-class Refused(Exception):
-    """Nothing was changed; the message names the culprit and the remedy."""
-
-
-def read(deployment):
-    """Return what is known of a deployment, {} if it is none."""
-    try:
-        return json.loads((deployment / "deployment.json").read_text()) if deployment else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def record(deployment, **changes):
-    """Change what is known of a deployment, in one rename."""
-    partial = deployment / "deployment.json.partial"
-    partial.write_text(json.dumps(read(deployment) | changes, indent=1, sort_keys=True) + "\n")
-    partial.rename(deployment / "deployment.json")
-
-
-def link(path, target):
-    """Let a link point elsewhere, in one rename."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    partial.symlink_to(target)
-    partial.rename(path)
-
-
-def now():
-    """Return the time as people and programs can read it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-class Node:
-    """The deployments on one node."""
-
-    def __init__(self, root):
-        self.root = Path(root)
-        self.next = self.root / "next"
-        self.link = self.root / "current"
-
-    @property
-    def current(self):
-        """The deployment that runs, or None."""
-        deployment = self.link.resolve()
-        return deployment if deployment.parent == self.root / "deployments" and deployment.is_dir() else None
-
-    def deployments(self):
-        """All whole deployments, the newest first."""
-        found = [path for path in (self.root / "deployments").glob("*") if path.suffix != ".partial" and read(path)]
-        return sorted(found, key=lambda path: (read(path)["made"], path.name), reverse=True)
-
-    def shunned(self):
-        """The releases that were rolled back, with who said so."""
-        latest = {}
-        for path in reversed(self.deployments()):
-            told = read(path)
-            if told["state"] in ("good", "rolled_back"):
-                latest[told["release"]] = told
-        return {name: told for name, told in latest.items() if told["state"] == "rolled_back"}
-
-    def last_good(self, *, other_release=False):
-        """The newest deployment that was seen to work and wasn't taken back, but for the current one; or None."""
-        shunned = self.shunned()
-        running = read(self.current).get("release")
-        for path in self.deployments():
-            told = read(path)
-            if path == self.current or told["state"] != "good" or told["release"] in shunned:
-                continue
-            if other_release and told["release"] == running:
-                continue
-            if (path / "release").is_dir():
-                return path
-        return None
-
-    def outdated(self):
-        """Return why the node is not known to run what it should: texts, none if all is well."""
-        told = read(self.current)
-        if not told:
-            return ["nothing runs yet"]
-        why = [
-            f"{path.name} changed" for path in sorted(self.next.iterdir()) if not same(path, self.current / path.name)
-        ]
-        if not told.get("started"):
-            why.append("a run was cut off before the app was restarted")
-        elif told["state"] != "good":
-            why.append("a run was cut off before the app was seen to work")
-        return why
-
-    def make(self, run, by):
-        """Make a deployment of next/ and return it."""
-        if not (self.next / "release").is_dir():
-            raise Refused(f"{(self.next / 'release').readlink()} is not on this node")
-        deployment = self.root / "deployments" / run
-        partial = deployment.with_name(run + ".partial")
-        for path in (partial, deployment):
-            if path.exists():
-                shutil.rmtree(path)
-        shutil.copytree(self.next, partial, symlinks=True)
-        (partial / "deployment.env").write_text(f"APP_DEPLOYMENT={run}\n")
-        record(partial, run=run, by=by, made=now(), release=release_id(self.next / "release"), state="new")
-        partial.rename(deployment)
-        return deployment
-
-    def prune(self, keep):
-        """Remove old deployments and releases. What runs, and what can be gone back to, stays; so do the newest.
-
-        The mark of a release that was rolled back stays, too, though its release may go.
-        """
-        stay = {path for path in (self.current, self.last_good(), self.last_good(other_release=True)) if path}
-        releases = sorted((self.root / "releases").iterdir(), key=lambda path: path.stat().st_ctime, reverse=True)
-        kept = {(path / "release").resolve() for path in stay} | set(releases[:keep])
-        shunned = {told["run"] for told in self.shunned().values()}
-        marks = {path for path in self.deployments() if path.name in shunned}
-        gone = [path for path in self.deployments()[keep:] if path not in stay | marks]
-        gone += (self.root / "deployments").glob("*.partial")
-        gone += [path for path in releases if path.resolve() not in kept]
-        for path in gone:
-            shutil.rmtree(path)
-        return [path.name for path in gone] + [f"{path.name}'s secrets" for path in self.refresh_secrets()]
-
-    def refresh_secrets(self):
-        """Give earlier deployments the secrets of the current one: theirs may be worth nothing by now, or known."""
-        now_good = self.current / SECRETS
-        if not now_good.exists():
-            return []
-        old = [path for path in self.deployments() if path != self.current and not same(path / SECRETS, now_good)]
-        for path in old:
-            partial = path / f"{SECRETS}.partial"
-            shutil.copy(now_good, partial)
-            partial.rename(path / SECRETS)
-        return old
-
-
-def release_id(path):
-    """Return the id of the release that a link leads to: its name without the node's Python."""
-    return re.sub(r"-py[0-9.]+$", "", path.readlink().name)
-
-
-def same(one, other):
-    """Tell whether two paths have the same content, mode, and, for links, target."""
-    if one.is_symlink() or other.is_symlink():
-        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
-    return other.exists() and one.read_bytes() == other.read_bytes() and one.stat().st_mode == other.stat().st_mode
-
-
-def systemctl(*arguments):
-    """Run systemctl; Refused with its words if it fails."""
+def systemctl(*arguments: str) -> None:
+    """Run systemctl. Raises DeploymentError with its message if it fails."""
     done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Refused(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
+        raise DeploymentError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
 
 
-def run_deployment(node, deployment, name):
-    """Make a deployment the current one and restart the app with its units. The socket stays open if it can."""
-    record(deployment, started=None)  # if this is cut off, the next run sees it
-    link(node.link, f"deployments/{deployment.name}")
-    units = Path("/etc/systemd/system")
-    differ = [unit for unit in (f"{name}.socket", f"{name}.service") if not same(deployment / unit, units / unit)]
-    for unit in differ:
-        partial = units / f".{unit}.partial"
-        shutil.copy(deployment / unit, partial)
-        partial.rename(units / unit)
+def run_deployment(node: Deployments, deployment: Path, name: str) -> None:
+    """Make a deployment the active one, install its units and restart the app.
+
+    The socket stays open unless its unit changed, so that systemd queues connections during the restart.
+    """
+    update_record(deployment, started=None)  # an interruption from here on is visible to the next run
+    replace_link(node.link, f"deployments/{deployment.name}")
+    units = {unit: (deployment / unit).read_bytes() for unit in (f"{name}.socket", f"{name}.service")}
+    changed = [unit for unit in units if not (UNITS / unit).exists() or (UNITS / unit).read_bytes() != units[unit]]
+    for unit in changed:
+        write_atomically(UNITS / unit, units[unit])
     systemctl("daemon-reload")
-    if f"{name}.socket" in differ:  # can't be opened anew while its service holds it
+    if f"{name}.socket" in changed:  # systemd can't open it again while its service holds it
         systemctl("stop", f"{name}.service")
         systemctl("restart", f"{name}.socket")
     systemctl("enable", "--quiet", f"{name}.socket", f"{name}.service")
     systemctl("start", f"{name}.socket")
     systemctl("restart", f"{name}.service")
-    record(deployment, started=now())
+    update_record(deployment, started=timestamp())
 
 
-def act(node, args):
-    """Do what the state asks for; return whether that changed something."""
-    if args["state"] == "switched":
-        if not node.outdated():
-            return False
-        told = read(node.current)
-        same_again = told and all(same(path, node.current / path.name) for path in node.next.iterdir())
-        if same_again and told.get("started") and told["state"] == "new":
-            return False  # what runs is what should run, only nobody has seen it work yet
-        run_deployment(node, node.make(args["run"], args["by"]), args["name"])
-    elif args["state"] == "restored":
-        told = read(node.current)
-        if told.get("state") == "good" and told.get("started"):
-            return False
-        good = node.current if told.get("state") == "good" else node.last_good()
-        if good is None:
-            raise Refused("there is no earlier deployment on this node that was good")
-        run_deployment(node, good, args["name"])
-    elif args["state"] == "rolled_back":
-        of_it = [path for path in node.deployments() if read(path)["release"] == args["release"]]
-        if not of_it or read(of_it[0])["state"] == "rolled_back":
-            return False
-        record(of_it[0], state="rolled_back", marked=now(), marked_by=args["by"])
-    elif args["state"] in ("good", "bad"):
-        before = read(node.current).get("state")
-        if before in (None, args["state"]) or (args["state"], before) == ("bad", "good"):
-            return False  # what was good is not to blame for what failed before it was replaced
-        record(node.current, state=args["state"], reason=args["reason"], marked=now(), marked_by=args["by"])
-    return args["state"] != "compared"
+def activate(node: Deployments, args: dict[str, Any], *, check: bool = False) -> bool:
+    """Make a deployment of next/ the active one; return whether that is necessary."""
+    if not node.outdated():
+        return False
+    record = read_record(node.current)
+    unchanged = node.current is not None and not differing(read_files(node.next), read_files(node.current))
+    if unchanged and record.get("started") and record["state"] == "new":
+        return False  # it runs, only the health check hasn't passed yet
+    if not check:
+        run_deployment(node, node.create(args["id"], args["by"]), args["name"])
+    return True
 
 
-def main():
+def restore(node: Deployments, args: dict[str, Any]) -> bool:
+    """Make the last good deployment the active one; return whether it wasn't. Raises DeploymentError without any."""
+    record = read_record(node.current)
+    if record.get("state") == "good" and record.get("started"):
+        return False
+    good = node.current if record.get("state") == "good" else node.last_good()
+    if good is None:
+        raise DeploymentError("there is no earlier deployment on this node that was good")
+    run_deployment(node, good, args["name"])
+    return True
+
+
+def mark(node: Deployments, args: dict[str, Any]) -> bool:
+    """Record that a deployment is good, bad or rolled back; return whether that changed its record."""
+    state = args["state"]
+    if state == "rolled_back":
+        deployment = next((path for path in node.all() if read_record(path)["release"] == args["release"]), None)
+    else:
+        deployment = node.current
+    before = read_record(deployment).get("state")
+    # A failure before a good deployment was replaced isn't the fault of that deployment.
+    if deployment is None or before in (None, state) or (state, before) == ("bad", "good"):
+        return False
+    reason = {} if state == "rolled_back" else {"reason": args["reason"]}
+    update_record(deployment, state=state, marked=timestamp(), marked_by=args["by"], **reason)
+    return True
+
+
+def wanted_files(args: dict[str, Any]) -> Files:
+    """Return the files to prepare. Raises DeploymentError if a Python file doesn't compile."""
+    files: Files = {"release": Path(args["release"])}
+    for name, content in args["files"].items():
+        if name.endswith(".py"):
+            try:
+                compile(content, name, "exec")
+            except SyntaxError as error:
+                raise DeploymentError(f"{name}, line {error.lineno}: {error.msg}") from error
+        files[name] = (str(content).encode(), 0o644)
+    return files | {name: (str(content).encode(), 0o600) for name, content in args["secret_files"].items()}
+
+
+def diff(before: Files, after: Files) -> list[dict[str, str]]:
+    """Return the differences in Ansible's format, without the content of files that only root may read."""
+    entries = []
+    for name in differing(before, after):
+        old, new = before.get(name), after.get(name)
+        if any(isinstance(each, tuple) and not each[1] & 0o004 for each in (old, new)):
+            entries.append({"prepared": f"{name}: the secrets changed; they are not shown"})
+        else:
+            header = f"next/{name}"
+            entries.append({"before": _text(old), "after": _text(new), "before_header": header, "after_header": header})
+    return entries
+
+
+def _text(file: tuple[bytes, int] | Path | None) -> str:
+    if file is None:
+        return ""
+    return f"link to {file}\n" if isinstance(file, Path) else file[0].decode(errors="replace")
+
+
+def apply(node: Deployments, args: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Do what the state requires and return the result; with `check`, change nothing."""
+    state = args["state"]
+    result: dict[str, Any] = {"changed": False, "removed": []}
+    if state == "prepared":
+        files = wanted_files(args)
+        before = read_files(node.next)
+        missing = not check and node.create_directories()
+        if not check:
+            node.prepare(files)
+        result |= {"changed": missing or before != files, "diff": diff(before, files)}
+        result["outdated"] = node.outdated(files)
+    elif state == "active":
+        result["changed"] = activate(node, args, check=check)
+    elif not check and state == "pruned":
+        result["removed"] = node.prune(args["keep"])
+        result["changed"] = bool(result["removed"])
+    elif not check and state == "restored":
+        result["changed"] = restore(node, args)
+    elif not check and state in ("good", "bad", "rolled_back"):
+        result["changed"] = mark(node, args)
+    report: dict[str, Any] = node.report()
+    return report | result
+
+
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
-            "state": {
-                "type": "str",
-                "required": True,
-                "choices": ["compared", "switched", "restored", "good", "bad", "rolled_back", "pruned"],
-            },
+            "state": {"type": "str", "required": True, "choices": STATES},
+            "files": {"type": "dict", "default": {}},
+            "secret_files": {"type": "dict", "default": {}, "no_log": True},
             "release": {"type": "str", "default": ""},
-            "run": {"type": "str", "default": ""},
+            "id": {"type": "str", "default": ""},
             "by": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": ""},
             "keep": {"type": "int", "default": 5},
         },
         supports_check_mode=True,
     )
-    args = module.params
-    node = Node(args["root"])
-    gone = []
-    os.umask(0o077)  # copies of secrets are for root alone from their first byte on
+    os.umask(0o077)  # copies of secrets are readable by root alone from their first byte on
     try:
-        if module.check_mode:
-            changed = args["state"] == "switched" and bool(node.outdated())
-        elif args["state"] == "pruned":
-            gone = node.prune(args["keep"])
-            changed = bool(gone)
-        else:
-            changed = act(node, args)
-    except (Refused, OSError) as error:
+        result = apply(Deployments(Path(module.params["root"])), module.params, module.check_mode)
+    except (DeploymentError, OSError) as error:
         module.fail_json(msg=str(error))
-    other = node.last_good(other_release=True)
-    module.exit_json(
-        changed=changed,
-        gone=gone,
-        outdated=node.outdated() if node.next.is_dir() else ["nothing was prepared"],
-        current=read(node.current),
-        last_good_release=read(other).get("release"),
-        rolled_back=node.shunned(),
-    )
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

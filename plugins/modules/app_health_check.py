@@ -1,144 +1,168 @@
 #!/usr/bin/python
-"""Sees an app node become ready, logs in on it, and watches it for a while: before visitors are let in."""
+"""Checks the app on a node: readiness, a login, and a soak time, before the balancers send requests to the node."""
 
-import http.client
-import json
 import subprocess
 import time
+from typing import Any
 
+from ansible.module_utils.anynode.http import Client, HttpError, Response, url_of
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: app_health_check
-short_description: see that the app on this node works, and goes on working
+short_description: check that the app on this node is ready and stays ready
 description:
-  - Waits until C(/readyz) answers 200, as the release that is meant, looks at the page C(/), logs in, reads the
-    session, looks at C(/) again, logs out. Then asks C(/readyz) once a second for C(soak_seconds); it may not fail
-    once, nor be restarted, nor take its time.
+  - Waits until C(/readyz) answers 200 from the expected release, requests the page C(/), logs in, reads the session,
+    requests C(/) again and logs out.
+  - Then requests C(/readyz) once a second during the soak time. A single failure, a slow response or a restart of the
+    unit fails the check.
+  - A login that is answered with 429 is retried once, after the time in its Retry-After header.
 options:
-  host: {type: str, required: true, description: address of the app}
-  port: {type: int, required: true, description: its port}
-  unit: {type: str, required: true, description: the service}
-  release: {type: str, required: true, description: what must answer, as C(X-Release) says}
-  username: {type: str, required: true, description: an account of the app}
-  password: {type: str, required: true, description: its password}
-  start_seconds: {type: int, default: 30, description: how long it may take to become ready}
-  slow_seconds: {type: float, default: 2, description: how long one answer may take}
-  soak_seconds: {type: int, default: 0, description: how long to watch it afterwards}
+  host:
+    description: Address of the app.
+    type: str
+    required: true
+  port:
+    description: TCP port of the app.
+    type: int
+    required: true
+  unit:
+    description: The systemd service of the app.
+    type: str
+    required: true
+  release:
+    description: Release id that must answer, as the header C(X-Release) has it.
+    type: str
+    required: true
+  username:
+    description: User to log in as.
+    type: str
+    required: true
+  password:
+    description: Password of the user.
+    type: str
+    required: true
+  start_seconds:
+    description: Seconds until the app must be ready.
+    type: int
+    default: 30
+  slow_seconds:
+    description: Seconds that a single response may take.
+    type: float
+    default: 2
+  soak_seconds:
+    description: Seconds during which the app must stay ready after the login.
+    type: int
+    default: 0
+"""
+
+EXAMPLES = r"""
+- name: Check the app before undraining the node
+  app_health_check:
+    host: 192.0.2.31
+    port: 8000
+    unit: anynode.service
+    release: 1.4-0123456789ab
+    username: demo
+    password: "{{ app_demo_password }}"
+    soak_seconds: 75
+"""
+
+RETURN = r"""
+msg:
+  description: The step that failed, with the status or error seen.
+  returned: failure
+  type: str
+  sample: "not ready after 30 s: GET /readyz: 503 (session store unavailable)"
 """
 
 
-class Unwell(Exception):
-    """What a visitor would have noticed."""
+class HealthCheckError(Exception):
+    """A step failed; the message names the request and the response."""
 
 
-class Visitor:
-    """Asks the app, on a connection of its own each time."""
+class HealthCheck:
+    """Requests to the app at a URL, each of which must be answered within `slow_seconds`."""
 
-    def __init__(self, host, port, slow_seconds):
-        self.host, self.port, self.slow_seconds = host, port, slow_seconds
-        self.cookies = {}
+    def __init__(self, url: str, slow_seconds: float) -> None:
+        self.url, self.slow_seconds = url, slow_seconds
+        self.client = Client(slow_seconds)
 
-    def ask(self, method, path, body=None, may_wait=True):
-        """Return (status, headers, JSON); Unwell if no answer comes in time.
-
-        If it is 429, wait as told, a minute at most, and ask again.
-        """
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        if self.cookies:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.slow_seconds)
-        began = time.monotonic()
+    def request(self, method: str, path: str, body: Any = None) -> Response:
+        """Return the response, of any status. Raises HealthCheckError if it doesn't arrive in time."""
         try:
-            connection.request(method, path, None if method == "GET" else json.dumps(body or {}), headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        except TimeoutError as error:
-            raise Unwell(f"{method} {path}: no answer within {self.slow_seconds:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise Unwell(f"{method} {path}: no answer ({error!r})") from error
-        finally:
-            connection.close()
-        if (took := time.monotonic() - began) > self.slow_seconds:
-            raise Unwell(f"{method} {path} took {took:.1f} s, more than {self.slow_seconds:g} s")
-        for line in answer.headers.get_all("Set-Cookie", []):
-            name, _, value = line.split(";", 1)[0].partition("=")
-            self.cookies[name] = value
-        if answer.status == 429 and may_wait:  # while somebody attacks the account, strangers wait before they log in
-            time.sleep(retry_seconds(answer))
-            return self.ask(method, path, body, may_wait=False)
-        try:
-            data = json.loads(text)
-        except ValueError:
-            data = None
-        return answer.status, answer.headers, data
+            response = self.client.request(method, self.url + path, body)
+        except HttpError as error:
+            raise HealthCheckError(str(error)) from error
+        if response.seconds > self.slow_seconds:
+            took = f"took {response.seconds:.1f} s, more than {self.slow_seconds:g} s"
+            raise HealthCheckError(f"{method} {path} {took}")
+        return response
 
-    def must(self, method, path, body=None):
-        """Ask, and insist on 200."""
-        status, headers, data = self.ask(method, path, body)
-        if status != 200:
-            raise Unwell(f"{method} {path}: {status} ({json.dumps(data)})")
-        return headers, data
+    def assert_ok(self, method: str, path: str, body: Any = None) -> Response:
+        """Return the response. Raises HealthCheckError unless its status is 200."""
+        response = self.request(method, path, body)
+        if response.status != 200:
+            raise HealthCheckError(f"{method} {path}: {response.status} ({response.reason})")
+        return response
 
-    def must_show(self, path):
-        """Ask for a page, and insist that it is not the app that fails: an app need not have this one."""
-        status, _headers, data = self.ask("GET", path)
-        if status >= 500:
-            raise Unwell(f"GET {path}: {status} ({json.dumps(data)})")
+    def assert_page(self, path: str) -> None:
+        """Raises HealthCheckError if the app fails at a page. An app without this page (404) passes."""
+        response = self.request("GET", path)
+        if response.status >= 500:
+            raise HealthCheckError(f"GET {path}: {response.status} ({response.reason})")
 
 
-def retry_seconds(answer):
-    """Return how long an answer says to wait; a minute at most."""
-    told = answer.getheader("Retry-After", "")
-    return min(int(told), 60) if told.isdecimal() else 1
+def assert_release(response: Response, release: str) -> None:
+    """Raises HealthCheckError if another release answered."""
+    if (seen := response.headers.get("X-Release")) != release:
+        raise HealthCheckError(f"release {seen} answers, not {release}")
 
 
-def starts(unit):
-    """Return a text that changes whenever the unit is started anew."""
+def unit_starts(unit: str) -> str:
+    """Return a text that changes whenever systemd starts the unit again."""
     command = ["systemctl", "show", "--property=MainPID,NRestarts,ActiveState", unit]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def insist_on_release(headers, release):
-    """What another release says proves nothing."""
-    if (seen := headers.get("X-Release")) != release:
-        raise Unwell(f"release {seen} answers, not {release}")
-
-
-def watch(args):
-    """Go through all steps; Unwell at the first surprise."""
-    visitor = Visitor(args["host"], args["port"], args["slow_seconds"])
-    end = time.monotonic() + args["start_seconds"]
+def wait_until_ready(check: HealthCheck, release: str, seconds: float) -> None:
+    """Wait until /readyz answers 200 from the release. Raises HealthCheckError after so many seconds."""
+    end = time.monotonic() + seconds
     while True:
         try:
-            headers, _data = visitor.must("GET", "/readyz")
-            insist_on_release(headers, args["release"])
-            break
-        except Unwell as unwell:
+            assert_release(check.assert_ok("GET", "/readyz"), release)
+            return
+        except HealthCheckError as error:
             if time.monotonic() > end:
-                raise Unwell(f"not ready after {args['start_seconds']} s: {unwell}") from unwell
+                raise HealthCheckError(f"not ready after {seconds:g} s: {error}") from error
             time.sleep(0.5)
-    before = starts(args["unit"])
-    visitor.must_show("/")
-    headers, _data = visitor.must("POST", "/api/login", {"username": args["username"], "password": args["password"]})
-    insist_on_release(headers, args["release"])
-    _headers, data = visitor.must("GET", "/api/session")
-    if not isinstance(data, dict) or data.get("user") != args["username"]:
-        raise Unwell(f"logged in as {args['username']}, but /api/session says {json.dumps(data)}")
-    visitor.must_show("/")
-    visitor.must("POST", "/api/logout")
-    began = time.monotonic()
-    while (age := time.monotonic() - began) < args["soak_seconds"]:
-        time.sleep(min(1, args["soak_seconds"] - age))
+
+
+def check_login(check: HealthCheck, username: str, password: str, release: str) -> None:
+    """Log in, read the session, log out. Raises HealthCheckError at the first unexpected response."""
+    check.assert_page("/")
+    assert_release(check.assert_ok("POST", "/api/login", {"username": username, "password": password}), release)
+    data = check.assert_ok("GET", "/api/session").data
+    if not isinstance(data, dict) or data.get("user") != username:
+        raise HealthCheckError(f"logged in as {username}, but /api/session answers {data}")
+    check.assert_page("/")
+    check.assert_ok("POST", "/api/logout")
+
+
+def soak(check: HealthCheck, unit: str, starts: str, seconds: float) -> None:
+    """Request /readyz once a second. Raises HealthCheckError at a failure or if the unit was started again."""
+    start = time.monotonic()
+    while (age := time.monotonic() - start) < seconds:
+        time.sleep(min(1, seconds - age))
         try:
-            visitor.must("GET", "/readyz")
-            if starts(args["unit"]) != before:
-                raise Unwell("it was started anew")
-        except Unwell as unwell:
-            raise Unwell(f"{time.monotonic() - began:.0f} s after it worked: {unwell}") from unwell
+            check.assert_ok("GET", "/readyz")
+            if unit_starts(unit) != starts:
+                raise HealthCheckError(f"{unit} was restarted")
+        except HealthCheckError as error:
+            raise HealthCheckError(f"{time.monotonic() - start:.0f} s after the first success: {error}") from error
 
 
-def main():
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
@@ -153,10 +177,15 @@ def main():
             "soak_seconds": {"type": "int", "default": 0},
         },
     )
+    args = module.params
+    check = HealthCheck(url_of(args["host"], args["port"]), args["slow_seconds"])
     try:
-        watch(module.params)
-    except Unwell as unwell:
-        module.fail_json(msg=str(unwell))
+        wait_until_ready(check, args["release"], args["start_seconds"])
+        starts = unit_starts(args["unit"])
+        check_login(check, args["username"], args["password"], args["release"])
+        soak(check, args["unit"], starts, args["soak_seconds"])
+    except HealthCheckError as error:
+        module.fail_json(msg=str(error))
     module.exit_json(changed=False)
 
 

@@ -1,72 +1,125 @@
 #!/usr/bin/python
-"""Says whether the app on this node runs and is ready; changes nothing, and wakes nothing."""
+"""Reports the state of the app on this node and its deployments."""
 
-import http.client
-import json
 import subprocess
+from pathlib import Path
 
+from ansible.module_utils.anynode.deployments import Deployments
+from ansible.module_utils.anynode.http import Client, HttpError, url_of
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: app_status
-short_description: whether the app on this node runs, and is ready
+short_description: report whether the app on this node is ready, and its deployments
 description:
-  - Asks C(/readyz), unless systemd says that the service does not run; the socket that it holds would start it.
+  - Read-only. Requests C(/readyz) only while systemd reports the service as running, because a request to the socket
+    would start a stopped service.
 options:
-  host: {type: str, required: true, description: address of the app}
-  port: {type: int, required: true, description: its port}
-  unit: {type: str, required: true, description: the service}
-  seconds: {type: float, default: 3, description: how long to wait for the answer}
+  host:
+    description: Address of the app.
+    type: str
+    required: true
+  port:
+    description: TCP port of the app.
+    type: int
+    required: true
+  unit:
+    description: The systemd service of the app.
+    type: str
+    required: true
+  root:
+    description: Directory of the releases and deployments.
+    type: path
+    required: true
+  timeout:
+    description: Seconds to wait for the response.
+    type: float
+    default: 3
+"""
+
+EXAMPLES = r"""
+- name: Query the app
+  app_status:
+    host: 192.0.2.31
+    port: 8000
+    unit: anynode.service
+    root: /srv/anynode
+  register: result
+"""
+
+RETURN = r"""
+state:
+  description: C(ready), C(not ready), or C(stopped) if the service isn't running.
+  returned: always
+  type: str
+reason:
+  description: Why the app isn't ready; empty if it is.
+  returned: always
+  type: str
+release:
+  description: Release id in the response, empty without a response.
+  returned: always
+  type: str
+current:
+  description: The active deployment (C(id), C(release), C(state), C(started), C(by)), empty if there is none.
+  returned: always
+  type: dict
+outdated:
+  description: Why the node needs a deployment; empty if it runs its prepared release and settings.
+  returned: always
+  type: list
+  elements: str
+last_good_release:
+  description: Release that a rollback would activate, or null.
+  returned: always
+  type: str
+rolled_back:
+  description: Records of the releases that were rolled back, by release id.
+  returned: always
+  type: dict
+releases:
+  description: Names of the release directories on the node.
+  returned: always
+  type: list
+  elements: str
 """
 
 
-def unit_state(unit):
-    """Return systemd's word for what the unit does, such as active or failed."""
+def unit_state(unit: str) -> str:
+    """Return systemd's ActiveState of the unit, such as active or failed."""
     command = ["systemctl", "show", "--property=ActiveState", "--value", unit]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def ask(host, port, seconds):
-    """Return (state, why, release), as /readyz says."""
-    connection = http.client.HTTPConnection(host, port, timeout=seconds)
+def readiness(url: str, timeout: float) -> tuple[str, str, str]:
+    """Return (state, reason, release) from the response of /readyz."""
     try:
-        connection.request("GET", "/readyz", headers={"Accept": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
-    except TimeoutError:
-        return "not ready", f"no answer within {seconds:g} s", ""
-    except (OSError, http.client.HTTPException) as error:
-        return "not ready", f"no answer ({error})", ""
-    finally:
-        connection.close()
-    release = answer.getheader("X-Release", "")
-    if answer.status == 200:
-        return "ready", "", release
-    try:
-        said = json.loads(text)
-        why = said.get("status") or said["error"]
-    except (ValueError, KeyError, AttributeError):
-        why = f"status {answer.status}"
-    return "not ready", why, release
+        response = Client(timeout).request("GET", f"{url}/readyz")
+    except HttpError as error:
+        return "not ready", str(error), ""
+    release = response.headers.get("X-Release", "")
+    return ("ready", "", release) if response.status == 200 else ("not ready", response.reason, release)
 
 
-def main():
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "host": {"type": "str", "required": True},
             "port": {"type": "int", "required": True},
             "unit": {"type": "str", "required": True},
-            "seconds": {"type": "float", "default": 3},
+            "root": {"type": "path", "required": True},
+            "timeout": {"type": "float", "default": 3},
         },
         supports_check_mode=True,
     )
     args = module.params
     systemd = unit_state(args["unit"])
-    state, why, release = "stopped", f"{args['unit']} is {systemd}", ""
+    state, reason, release = "stopped", f"{args['unit']} is {systemd}", ""
     if systemd in ("active", "reloading"):
-        state, why, release = ask(args["host"], args["port"], args["seconds"])
-    module.exit_json(changed=False, state=state, reason=why, release=release)
+        state, reason, release = readiness(url_of(args["host"], args["port"]), args["timeout"])
+    deployments = Deployments(Path(args["root"])).report()
+    module.exit_json(changed=False, state=state, reason=reason, release=release, **deployments)
 
 
 if __name__ == "__main__":

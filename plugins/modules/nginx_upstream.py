@@ -1,228 +1,255 @@
 #!/usr/bin/python
-"""Says which app nodes nginx sends visitors to, and which ones are out, by whom and why."""
+"""Drain and undrain the app nodes behind nginx."""
 
-import json
-import re
-import subprocess
 import time
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from ansible.module_utils.anynode.files import write_atomically
+from ansible.module_utils.anynode.nginx import (
+    CONFIG,
+    STATE,
+    File,
+    NginxError,
+    Server,
+    Upstream,
+    dump,
+    install,
+    is_outdated,
+    read,
+    read_upstream,
+    run,
+)
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: nginx_upstream
-short_description: the nodes behind the balancer, and those that are out for a while
+short_description: Drain and undrain the app nodes behind nginx
 description:
-  - Keeps one file that nginx includes, a line for each node. A node that is out is C(down) there; a comment on its
-    line says who took it out, since when and why, and stays until it is put back, whatever else changes.
-  - Beside it, C(upstream-reads.conf) names the methods that are soon asked of another node. It is empty while one node
-    is in alone.
-  - nginx tries the file before it is loaded, is reloaded, and old workers finish what they hold; the module returns
-    once no connection to a node that left is open, or when C(timeout) are over.
-  - The last node that is in is never taken out.
+  - Keeps the app nodes and the reason of each drained node in C(/var/lib/anynode/upstream.json). Renders
+    C(/etc/nginx/upstream.conf) from it, where a drained node is C(down), and C(/etc/nginx/retry-methods.conf),
+    the methods that are retried on another node. The latter is empty while only one node is active.
+  - A drained node stays drained until it is undrained, whatever else changes. The last active node is never drained.
+  - Tests the configuration and restores the files if nginx rejects it, reloads nginx, and returns when no connection
+    to a node that was drained or removed is open, or after C(timeout) seconds.
+  - Without options, only reports.
 options:
-  path: {type: path, default: /etc/nginx/upstream.conf, description: the file}
-  servers: {type: dict, description: "C(address:port) by name of all nodes; default: those that the file lists"}
-  server_options: {type: str, description: "nginx's parameters of each server; default: as they are"}
-  keep: {type: list, elements: str, description: "let go of nodes that are not among these, if one of them is in"}
-  drain: {type: list, elements: str, default: [], description: nodes to take out}
-  undrain: {type: list, elements: str, default: [], description: nodes to put back}
-  undrain_kinds: {type: list, elements: str, description: "put back only who has such a C(kind) in the reason; default: anyone"}
-  addresses: {type: dict, description: "C(address:port) by name; those of nodes that are put back are written down"}
-  reason: {type: dict, default: {}, description: "who took the nodes out, since when, why; kept with them"}
-  timeout: {type: int, default: 30, description: how long what is in flight may take}
+  servers: {type: dict, description: "C(address:port) by name of all nodes; default is no change"}
+  server_options: {type: str, description: "nginx parameters of each server; default is no change"}
+  keep: {type: list, elements: str, description: "Remove the nodes that are not listed, if a listed node is active"}
+  drain: {type: list, elements: str, default: [], description: Nodes to drain}
+  undrain: {type: list, elements: str, default: [], description: Nodes to undrain}
+  undrain_kinds:
+    type: list
+    elements: str
+    description: "Undrain only nodes that were drained with such a C(kind): C(drain), C(deployment) or C(unreachable)"
+  addresses: {type: dict, description: "C(address:port) by name; undrained nodes get this address"}
+  reason:
+    type: dict
+    default: {}
+    description: "Reason stored with drained nodes: C(kind), C(by), C(since), C(reason), C(deployment)"
+  timeout: {type: int, default: 30, description: Seconds to wait until open connections are closed}
+author: Anynode
 """
 
-LINE = re.compile(
-    r"server (?P<address>\S+) (?P<server_options>.*?)(?: max_fails=0)?(?P<down> down)?;"
-    r" +# (?P<name>\S+)(?: out: (?P<reason>\{.*\}))?"
-)
+EXAMPLES = r"""
+- name: Drain a node
+  nginx_upstream:
+    drain: [app2]
+    reason: {kind: drain, by: ada@desk, since: "2026-11-22T10:00:00Z", reason: replace disk}
+
+- name: Undrain the node, unless an operator drained it
+  nginx_upstream:
+    undrain: [app2]
+    undrain_kinds: [deployment, unreachable]
+
+- name: Query the drained nodes
+  nginx_upstream:
+  register: result
+"""
+
+RETURN = r"""
+drained: {type: dict, returned: success, description: Reason by name of each drained node}
+nodes: {type: list, elements: str, returned: success, description: Names of all nodes}
+last_active:
+  type: list
+  elements: str
+  returned: success
+  description: Nodes to drain that stay active because no other node is
+open_connections:
+  type: int
+  returned: success
+  description: Connections to drained or removed nodes that are still open after C(timeout)
+"""
+
 RELOAD_SECONDS = 15
 
 
-class Refused(Exception):
-    """Nothing was changed; the message names the culprit and the remedy."""
+def active_addresses(nodes: Mapping[str, Server]) -> list[str]:
+    """Return the addresses of the nodes that aren't drained."""
+    return [server["address"] for _name, server in sorted(nodes.items()) if server["drained"] is None]
 
 
-def parse(text):
-    """Return the servers by name: address, server_options, and the reason of one that is out, else None."""
-    servers = {}
-    for line in text.splitlines():
-        found = LINE.fullmatch(line.strip())
-        if not found and not re.fullmatch(r"(#.*|server \S+ max_fails=0 backup;)?", line.strip()):
-            raise Refused(f"Whose line is this in nginx's list of nodes: {line.strip()} Let it end with '  # NAME'.")
-        if found:
-            reason = json.loads(found["reason"] or "{}") if found["down"] else None
-            servers[found["name"]] = {
-                "address": found["address"],
-                "server_options": found["server_options"],
-                "drained": reason,
-            }
-    return servers
-
-
-def inside(servers):
-    """Return the addresses of the nodes that are in."""
-    return [server["address"] for server in servers.values() if server["drained"] is None]
-
-
-def render(servers):
-    """Return the file's text: what parse() reads, and where to go if nginx takes all nodes for failed."""
-    lines = ["# Managed by Ansible: which nodes are in, and who took one out (playbooks/drain.yml, undrain.yml)."]
-    addresses = inside(servers)
-    alone = " max_fails=0" if len(addresses) == 1 else ""  # there is nobody else to ask
-    for name, server in servers.items():
-        out = server["drained"]
-        state, reason = (alone, "") if out is None else (" down", " out: " + json.dumps(out, sort_keys=True))
-        lines.append(f"server {server['address']} {server['server_options']}{state};  # {name}{reason}")
-    if len(addresses) > 1:
-        lines.append(
-            "# Whoever fails too often is left out for a while. If all are, which a slow page can do, all are asked."
-        )
-        lines += [f"server {address} max_fails=0 backup;" for address in addresses]
+def render(state: Upstream) -> str:
+    """Return the text of upstream.conf."""
+    lines = [f"# Rendered by Ansible from {STATE}/upstream.json. To change it: playbooks/drain.yml, undrain.yml."]
+    active = active_addresses(state["nodes"])
+    # With one active node there is no other to retry: nginx must not mark it as failed.
+    single = " max_fails=0" if len(active) == 1 else ""
+    for name, server in sorted(state["nodes"].items()):
+        status = single if server["drained"] is None else " down"
+        lines.append(f"server {server['address']} {state['server_options']}{status};  # {name}")
+    if len(active) > 1:
+        lines.append("# Used when all nodes above are marked as failed, which a slow page alone can cause.")
+        lines += [f"server {address} max_fails=0 backup;" for address in active]
     return "\n".join(lines) + "\n"
 
 
-def render_reads(servers):
-    """Return the text of the part of a map in nginx.conf: which methods can be asked of another node."""
-    methods = ("GET", "HEAD") if len(inside(servers)) > 1 else ()
-    return "".join(["# Managed by Ansible, with upstream.conf.\n", *(f"{method} @hasty;\n" for method in methods)])
+def render_retry_methods(state: Upstream) -> str:
+    """Return the text of retry-methods.conf, a part of a map in nginx.conf."""
+    methods = ("GET", "HEAD") if len(active_addresses(state["nodes"])) > 1 else ()
+    lines = [f"{method} @retry_another_node;\n" for method in methods]
+    return "".join([f"# Rendered by Ansible from {STATE}/upstream.json.\n", *lines])
 
 
 def change(
-    before,
-    servers=None,
-    server_options=None,
-    keep=None,
-    drain=(),
-    undrain=(),
-    undrain_kinds=None,
-    reason=None,
-    addresses=None,
-):
-    """Return what becomes of the servers in `before`, and those that stay in since they are the last."""
-    if servers is None:
-        after = {name: dict(server) for name, server in before.items()}
-    else:
-        outs = {name: server["drained"] for name, server in before.items()}
-        after = {
-            name: {"address": address, "server_options": "", "drained": outs.get(name)}
+    before: Upstream,
+    servers: Mapping[str, str] | None = None,
+    server_options: str | None = None,
+    keep: Collection[str] | None = None,
+    drain: Iterable[str] = (),
+    undrain: Collection[str] = (),
+    undrain_kinds: Collection[str] | None = None,
+    addresses: Mapping[str, str] | None = None,
+    reason: Mapping[str, Any] | None = None,
+) -> tuple[Upstream, list[str]]:
+    """Return the state after a change, and the nodes that stay active because no other node is.
+
+    The parameters are the module's options. Raises NginxError if no node would be active.
+    """
+    old = before["nodes"]
+    nodes: dict[str, Server] = {name: {**server} for name, server in old.items()}
+    if servers is not None:
+        nodes = {
+            name: {"address": address, "drained": old[name]["drained"] if name in old else None}
             for name, address in servers.items()
         }
-    if keep is not None and any(after[name]["drained"] is None for name in keep if name in after):
-        after = {name: server for name, server in after.items() if name in keep}
-    for name, server in after.items():
-        server["server_options"] = (
-            before.get(name, server)["server_options"] if server_options is None else server_options
-        )
-        if name in undrain:
-            server["address"] = (addresses or {}).get(name, server["address"])
-            if server["drained"] is not None and (
-                undrain_kinds is None or server["drained"].get("kind") in undrain_kinds
-            ):
-                server["drained"] = None
-    alone = []
+    if keep is not None and any(nodes[name]["drained"] is None for name in keep if name in nodes):
+        nodes = {name: server for name, server in nodes.items() if name in keep}
+    for name in set(undrain) & set(nodes):
+        server = nodes[name]
+        server["address"] = (addresses or {}).get(name, server["address"])
+        if undrain_kinds is None or (server["drained"] or {}).get("kind") in undrain_kinds:
+            server["drained"] = None
+    last_active = []
     for name in drain:
-        if name not in after or after[name]["drained"] is not None:
-            continue  # who took it out first, and why, stays
-        if [each for each, server in after.items() if server["drained"] is None] == [name]:
-            alone.append(name)
+        if name not in nodes or nodes[name]["drained"] is not None:
+            continue  # the first reason stays
+        if [each for each, server in nodes.items() if server["drained"] is None] == [name]:
+            last_active.append(name)
         else:
-            after[name]["drained"] = dict(reason or {})
-    if after and all(server["drained"] is not None for server in after.values()):
-        raise Refused(
-            f"No node would be left behind the balancer: {', '.join(after)} are out."
-            " Put one back first: ansible-playbook playbooks/undrain.yml -e node=NAME"
+            nodes[name]["drained"] = dict(reason or {})
+    if nodes and not active_addresses(nodes):
+        raise NginxError(
+            f"No node would be active behind the balancer: {', '.join(nodes)} are drained."
+            " Undrain a node first: ansible-playbook playbooks/undrain.yml -e node=NAME"
         )
-    return after, alone
+    options = before["server_options"] if server_options is None else server_options
+    return {"nodes": nodes, "server_options": options}, last_active
 
 
-def run(*command):
-    """Run a command; return its exit status and all that it said."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return done.returncode, done.stdout
-
-
-def read(path):
-    """Return the file's text, or None if there is no such file."""
-    return path.read_text() if path.exists() else None
-
-
-def write(path, text):
-    """Replace the file in one rename."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.chmod(0o644)
-    partial.rename(path)
-
-
-def land(texts):
-    """Write the files, given by path, unless nginx refuses the configuration with them."""
-    before = {path: read(path) for path in texts}
-    for path, text in texts.items():
-        write(path, text)
-    status, said = run("/usr/sbin/nginx", "-t")
-    if status:
-        for path, text in before.items():
-            if text is None:
-                path.unlink()
-            else:
-                write(path, text)
-        raise Refused(f"nginx refuses {' with '.join(map(str, texts))}; all is as it was before. {said}")
-
-
-def workers():
-    """Return the ids of nginx's workers that accept connections."""
+def worker_pids() -> set[str]:
+    """Return the process ids of the nginx workers that accept connections."""
     master = (read(Path("/run/nginx.pid")) or "").strip() or "1"
-    _status, listed = run("ps", "--ppid", master, "-o", "pid=,args=")
-    lines = [line.split(None, 1) for line in listed.splitlines() if line.strip()]
+    _status, output = run("ps", "--ppid", master, "-o", "pid=,args=")
+    lines = [line.split(None, 1) for line in output.splitlines() if line.strip()]
     return {pid for pid, args in lines if args.startswith("nginx: worker process") and "shutting down" not in args}
 
 
-def reload():
-    """Make nginx load its configuration; return when new workers have taken the old ones' place."""
-    old = workers()
-    status, said = run("systemctl", "reload", "nginx")
+def reload() -> None:
+    """Reload nginx and return when new workers have replaced the old. Raises NginxError after RELOAD_SECONDS."""
+    old = worker_pids()
+    status, output = run("systemctl", "reload", "nginx")
     if status:
-        raise Refused(f"nginx does not reload: {said}")
+        raise NginxError(f"nginx can't be reloaded: {output}")
     end = time.monotonic() + RELOAD_SECONDS
-    while not (new := workers()) or new & old:
+    while not (new := worker_pids()) or new & old:
         if time.monotonic() > end:
-            raise Refused(f"nginx has not loaded the change after {RELOAD_SECONDS} s: journalctl -u nginx")
+            raise NginxError(f"nginx has not loaded the change after {RELOAD_SECONDS} s: journalctl -u nginx")
         time.sleep(0.05)
 
 
-def open_connections(addresses):
-    """Return the number of open connections to these addresses."""
+def left_addresses(before: Upstream, after: Upstream, drain: Collection[str]) -> list[str]:
+    """Return the addresses that get no new requests: of nodes that were active before, or are in `drain`."""
+    old, new = before["nodes"], after["nodes"]
+    left = {name for name in old if name not in new or new[name]["drained"] is not None}
+    return [old[name]["address"] for name in left if old[name]["drained"] is None or name in drain]
+
+
+def open_connections(addresses: Iterable[str]) -> int:
+    """Return the number of open connections to these addresses (`host:port`). Raises NginxError if `ss` fails."""
     count = 0
     for address in addresses:
         host, port = address.rsplit(":", 1)
-        status, listed = run("ss", "-Htn", "state", "established", f"dst {host} and dport = :{port}")
+        status, output = run("ss", "-Htn", "state", "established", f"dst {host} and dport = :{port}")
         if status:
-            raise Refused(f"nginx has loaded the change, but ss can't tell what is in flight to {address}: {listed}")
-        count += len(listed.splitlines())
+            raise NginxError(f"nginx has loaded the change, but ss can't list the connections to {address}: {output}")
+        count += len(output.splitlines())
     return count
 
 
-def gone(before, after, drain):
-    """Return the addresses to which nothing new is sent: of nodes that were in, or were to be taken out."""
-    outs = {name for name in before if name not in after or after[name]["drained"] is not None}
-    return [before[name]["address"] for name in outs if before[name]["drained"] is None or name in drain]
-
-
-def wait_until_idle(addresses, seconds):
-    """Wait until no connection to these addresses is open; return the number of those that are, after `seconds`."""
-    end = time.monotonic() + seconds
-    while (left := open_connections(addresses)) and time.monotonic() < end:
+def wait_until_closed(addresses: Collection[str], timeout: float) -> int:
+    """Wait until no connection to the addresses is open; return the number still open after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while (count := open_connections(addresses)) and time.monotonic() < end:
         time.sleep(0.1)
-    return left
+    return count
 
 
-def main():
+def apply(check_mode: bool, timeout: float, **options: Any) -> dict[str, Any]:
+    """Change the state and the files, and let nginx load them; return the module's result.
+
+    timeout: seconds to wait for open connections. options: parameters of change(). Raises NginxError.
+    """
+    only_report = not any(options.get(name) for name in ("drain", "undrain")) and all(
+        options.get(name) is None for name in ("servers", "server_options", "keep")
+    )
+    config, count, changed = CONFIG / "upstream.conf", 0, False
+    loaded = config.with_name("upstream.conf.loaded")
+    before = read_upstream()
+    after, last_active = (before, []) if only_report else change(before, **options)
+    files = [
+        File(STATE / "upstream.json", dump(after)),
+        File(config, render(after)),
+        File(CONFIG / "retry-methods.conf", render_retry_methods(after)),
+    ]
+    if not only_report and (before["nodes"] or after["nodes"]):
+        is_active = run("systemctl", "is-active", "--quiet", "nginx")[0] == 0
+        # The copy differs if an earlier run was interrupted before nginx had loaded the file.
+        changed = read(loaded) != render(after) or any(is_outdated(file) for file in files)
+        if changed and not check_mode:
+            install(files)
+            if is_active:
+                reload()
+            write_atomically(loaded, render(after))
+        # Also without a change: an earlier run may have been interrupted, or its timeout may have been over.
+        if is_active and not check_mode:
+            count = wait_until_closed(left_addresses(before, after, options.get("drain", ())), timeout)
+    return {
+        "changed": changed,
+        "diff": {"before_header": str(STATE / "upstream.json"), "before": dump(before), "after": dump(after)},
+        "drained": {name: each["drained"] for name, each in after["nodes"].items() if each["drained"] is not None},
+        "nodes": sorted(after["nodes"]),
+        "last_active": last_active,
+        "open_connections": count,
+    }
+
+
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "default": "/etc/nginx/upstream.conf"},
             "servers": {"type": "dict"},
             "server_options": {"type": "str"},
             "keep": {"type": "list", "elements": "str"},
@@ -235,36 +262,11 @@ def main():
         },
         supports_check_mode=True,
     )
-    args = module.params
-    path = Path(args["path"])
-    text = read(path) or ""
-    left = 0
     try:
-        before = parse(text)
-        after, alone = change(before, **{key: args[key] for key in args if key not in ("path", "timeout")})
-        is_active = run("systemctl", "is-active", "--quiet", "nginx")[0] == 0
-        # Whoever was cut off before nginx loaded the file left the copy as it was.
-        loaded = path.with_name(path.name + ".loaded")
-        texts = {path: render(after), path.with_name("upstream-reads.conf"): render_reads(after)}
-        changed = bool(text or after) and (read(loaded) != text or any(read(each) != texts[each] for each in texts))
-        if changed and not module.check_mode:
-            land(texts)
-            if is_active:
-                reload()
-            write(loaded, render(after))
-        # Also if nothing changed: an earlier run may have been cut off, or have had no more patience.
-        if is_active and not module.check_mode:
-            left = wait_until_idle(gone(before, after, args["drain"]), args["timeout"])
-    except Refused as refused:
-        module.fail_json(msg=str(refused))
-    module.exit_json(
-        changed=changed,
-        diff={"before_header": str(path), "before": text, "after": render(after) if changed else text},
-        drained={name: server["drained"] for name, server in after.items() if server["drained"] is not None},
-        nodes=list(after),
-        last_active=alone,
-        open_connections=left,
-    )
+        result = apply(module.check_mode, **module.params)
+    except NginxError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -1,107 +1,145 @@
 #!/usr/bin/python
-"""Replaces secrets that are kept in files, step by step, while the old ones are in use."""
+"""Creates secrets that are stored in files, and replaces them step by step while the old values are in use."""
 
 import os
 import secrets
 import string
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ansible.module_utils.anynode.files import write_atomically
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: secret_files
-short_description: replace secrets that are kept in files, step by step
+short_description: create secrets in files, replace them step by step
 description:
-  - Beside the file C(NAME), whose value is in use, C(NAME.new) or C(NAME.old) has another one that is good meanwhile.
-  - Who is cut off anywhere takes the same steps again, in the same order, and goes on. No third value is made before
-    the first one is worth nothing and C(ended) says so.
-  - No value is ever returned.
+  - During a rotation a second value is accepted beside the value in the file C(NAME), from C(NAME.new) or C(NAME.old).
+  - After an interruption, repeat the same steps in the same order. No third value is created until C(finished).
+  - Files have mode 0600, and their directory has mode 0700. No value is ever returned.
 options:
-  dir: {type: path, required: true, description: the directory of the files}
-  names: {type: list, elements: str, required: true, description: which ones}
+  dir: {type: path, required: true, description: directory of the files; it is created if it is missing}
+  secrets:
+    type: dict
+    required: true
+    description: "the secrets by name, each with the C(length) of a new value: letters and digits"
   state:
     type: str
     required: true
-    choices: [made, taken, forgotten, ended]
+    choices: [created, staged, active, retired, finished]
     description:
-      - C(made) makes C(NAME.new), unless something is left of a replacement that has not ended.
-      - C(taken) makes that the one in use, and the one that was in use C(NAME.old).
-      - C(forgotten) empties C(NAME.old), which stays as a sign that others may still have to forget it.
-      - C(ended) removes it.
+      - C(created) creates files that are missing. A file with the name C(renamed_from) is renamed instead.
+      - C(staged) creates C(NAME.new), unless an earlier rotation has not finished.
+      - C(active) makes the staged value the value in use, and keeps the value before as C(NAME.old).
+      - C(retired) empties C(NAME.old). The empty file shows that hosts may still accept the old value.
+      - C(finished) removes it.
+"""
+
+EXAMPLES = r"""
+- name: Create missing secrets
+  secret_files:
+    dir: inventory/production/.secrets
+    secrets: {redis_app_password: {length: 48}}
+    state: created
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+changed:
+  description: whether a file was created, replaced or removed
+  type: bool
+  returned: always
 """
 
 ALPHABET = string.ascii_letters + string.digits
-LENGTH = 64  # 380 bits
+
+Step = Callable[[], Any]
+Rules = Mapping[str, Mapping[str, Any]]
 
 
-def beside(path):
-    """Return the files of the value to come and of the one before."""
+def staged_and_old(path: Path) -> tuple[Path, Path]:
+    """Return the files of the next value and of the previous value."""
     return path.with_name(path.name + ".new"), path.with_name(path.name + ".old")
 
 
-def write(path, text):
-    """Write a file that is for its owner alone, in one rename."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+def write(path: Path, text: str) -> None:
+    """Replace a file that only its owner may read."""
+    write_atomically(path, text, 0o600)
 
 
-def made(paths):
-    """Return what has to be done so that each has a value to come."""
-    if any(old.exists() for _, old in map(beside, paths)):
+def random_value(length: int) -> str:
+    """Return a new value of `length` letters and digits (6 bits each), and a newline."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(length)) + "\n"
+
+
+def created(directory: Path, rules: Rules) -> list[Step]:
+    """Return the steps after which each secret has a value."""
+    steps: list[Step] = []
+    if not directory.is_dir():
+        steps.append(partial(directory.mkdir, mode=0o700, parents=True))
+    for name, rule in rules.items():
+        path, former = directory / name, directory / rule.get("renamed_from", name)
+        if former != path and former.exists() and not path.exists():
+            steps.append(partial(former.rename, path))
+        elif not path.exists():
+            steps.append(lambda path=path, length=rule["length"]: write(path, random_value(length)))
+    return steps
+
+
+def staged(directory: Path, rules: Rules) -> list[Step]:
+    """Return the steps after which each secret has a next value."""
+    paths = {directory / name: rule["length"] for name, rule in rules.items()}
+    if any(staged_and_old(path)[1].exists() for path in paths):
         return []
-    new = [beside(path)[0] for path in paths]
-    return [lambda each=each: write(each, make()) for each in new if not each.exists()]
+    new = {staged_and_old(path)[0]: length for path, length in paths.items()}
+    return [
+        lambda path=path, length=length: write(path, random_value(length))
+        for path, length in new.items()
+        if not path.exists()
+    ]
 
 
-def make():
-    """Return a new value, as a line."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH)) + "\n"
+def active(directory: Path, rules: Rules) -> list[Step]:
+    """Return the steps after which the next values are in use."""
 
-
-def taken(paths):
-    """Return what has to be done so that the values to come are in use."""
-
-    def take(path, new, old):
+    def activate(path: Path, new: Path, old: Path) -> None:
         if not old.exists():
             os.link(path, old)
         new.rename(path)
 
-    each = [(path, *beside(path)) for path in paths]
-    return [lambda all_three=all_three: take(*all_three) for all_three in each if all_three[1].exists()]
+    files = [(path, *staged_and_old(path)) for path in map(directory.joinpath, rules)]
+    return [partial(activate, *each) for each in files if each[1].exists()]
 
 
-def forgotten(paths):
-    """Return what has to be done so that the values before are nowhere here."""
-    old = [beside(path)[1] for path in paths]
-    return [lambda each=each: write(each, "") for each in old if each.exists() and each.stat().st_size]
+def retired(directory: Path, rules: Rules) -> list[Step]:
+    """Return the steps after which no file has a previous value."""
+    old = [staged_and_old(directory / name)[1] for name in rules]
+    return [partial(write, path, "") for path in old if path.exists() and path.stat().st_size]
 
 
-def ended(paths):
-    """Return what has to be done so that nothing is left of the replacement."""
-    old = [beside(path)[1] for path in paths]
-    return [each.unlink for each in old if each.exists()]
+def finished(directory: Path, rules: Rules) -> list[Step]:
+    """Return the steps after which nothing is left of the rotation."""
+    old = [staged_and_old(directory / name)[1] for name in rules]
+    return [path.unlink for path in old if path.exists()]
 
 
-STATES = {state.__name__: state for state in (made, taken, forgotten, ended)}
+STATES = {state.__name__: state for state in (created, staged, active, retired, finished)}
 
 
-def main():
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "dir": {"type": "path", "required": True},
-            "names": {"type": "list", "elements": "str", "required": True},
+            "secrets": {"type": "dict", "required": True},
             "state": {"type": "str", "required": True, "choices": list(STATES)},
         },
         supports_check_mode=True,
     )
     args = module.params
-    steps = STATES[args["state"]]([Path(args["dir"]) / name for name in args["names"]])
+    steps = STATES[args["state"]](Path(args["dir"]), args["secrets"])
     if not module.check_mode:
         for step in steps:
             step()

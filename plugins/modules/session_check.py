@@ -1,186 +1,248 @@
 #!/usr/bin/python
-"""Proves that a login made on one app node is known on every other one."""
+"""Proves that a login made on an app node is valid on every other app node."""
 
-import http.client
-import json
-import socket
-import ssl
 import time
-import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from ansible.module_utils.anynode.http import Client, HttpError, Response, tls_context, url_of
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: session_check
-short_description: log in on each app node and be known on every other one
+short_description: log in on each app node and read the session on every other app node
 description:
-  - For each pair of nodes, logs in on the first, reads on the second, writes on the first and reads that on the second,
-    logs out on the first and must be refused on the second. One node alone is paired with itself.
-  - Then does the same through the balancer, which must have used every node.
-  - A step counts only if the node that was meant has answered, by the C(X-Node) header.
+  - Logs in once on each node, writes a note there, and reads the session on every other node. Then the next node
+    (in the order of C(nodes), the last is followed by the first) raises the session's counter, and both nodes read it.
+    After a logout on the first node the next node must refuse a copy of the session's cookie.
+  - So each node is proven to create, write and end a session that others see, to raise the counter of a session from
+    another node, and to refuse a session that ended elsewhere; each ordered pair of nodes is proven to share reads.
+    Logins grow with the number of nodes, reads with its square; reads run in parallel.
+  - Then logs in through the balancer and reads until every node has answered.
+  - A step counts only if the intended node has answered, by the header C(X-Node).
+  - With a single node, that node plays both roles, and the report says so.
 options:
-  nodes: {type: dict, required: true, description: address by name of the app nodes}
-  node_port: {type: int, required: true, description: port of the app on the nodes}
-  balancer_url: {type: str, required: true, description: "where visitors ask the balancer, C(https://name:port)"}
-  balancer_address: {type: str, required: true, description: its address}
-  ca_file: {type: path, required: true, description: "what its certificate is verified with, perhaps that one itself"}
-  balancer_cookie: {type: str, default: "", description: "cookie for the balancer alone, C(name=value)"}
-  username: {type: str, required: true, description: an account of the app}
-  password: {type: str, required: true, description: its password}
-  timeout: {type: float, default: 10, description: seconds to wait for one answer}
+  nodes:
+    description: Address of each app node, by name.
+    type: dict
+    required: true
+  node_port:
+    description: TCP port of the app on the nodes.
+    type: int
+    required: true
+  balancer_url:
+    description: URL of the balancer as clients use it, C(https://name:port).
+    type: str
+    required: true
+  balancer_address:
+    description: Address of the balancer, whatever its name resolves to.
+    type: str
+    required: true
+  ca_file:
+    description: Certificates that the balancer's certificate is verified with; may be the balancer's own.
+    type: path
+    required: true
+  balancer_cookie:
+    description: Cookie for the balancer alone, C(name=value), such as the one that bypasses maintenance mode.
+    type: str
+    default: ""
+  username:
+    description: User to log in as.
+    type: str
+    required: true
+  password:
+    description: Password of the user.
+    type: str
+    required: true
+  timeout:
+    description: Seconds to wait for each response.
+    type: float
+    default: 10
 """
 
-PATIENCE = 15  # seconds; nginx leaves a node out for nginx_fail_timeout, 5 s
-COOKIES = ("session", "__Host-session")
-BROWSERS = ("browser", "__Host-device")
+EXAMPLES = r"""
+- name: Check that the app nodes share logins
+  session_check:
+    nodes: {app1: 192.0.2.31, app2: 192.0.2.32}
+    node_port: 8000
+    balancer_url: https://shop.example
+    balancer_address: 192.0.2.10
+    ca_file: /etc/anynode/tls/ca.crt
+    username: demo
+    password: "{{ app_demo_password }}"
+"""
+
+RETURN = r"""
+report:
+  description: A line for each node and a line for the balancer; each ends with C(ok) or with the failure.
+  returned: always
+  type: list
+  elements: str
+  sample: ["app1: login, read on 1 other node: ok", "through the balancer, on app1, app2: ok"]
+requests:
+  description: Number of requests sent to the nodes, and how many of them were logins.
+  returned: always
+  type: dict
+  sample: {logins: 2, all: 14}
+"""
+
+BALANCER_SECONDS = 15  # nginx sends no requests to a failed node for nginx_fail_timeout, 5 s
+READERS = 8  # parallel reads; more don't help against nodes with two cores
+NAMED_NODES = 8  # a longer list of nodes is shortened in the report
+SESSION_COOKIES = ("session", "__Host-session")
 
 
-class CheckFailed(Exception):
-    """What a visitor would have noticed."""
+class SessionCheckError(Exception):
+    """A step failed; the message is the failure as a user would notice it."""
 
 
-class Secured(http.client.HTTPSConnection):
-    """A connection to an address, whatever the name in the URL leads to; the certificate must be for that name."""
+class Visit:
+    """Requests of a single user to the app nodes; logs in with one session at a time.
 
-    def __init__(self, *place, address, tls, **options):
-        super().__init__(*place, context=tls, **options)
-        self.address, self.tls = address, tls
+    The device cookie is kept between logins: while the login limiter delays unknown devices, a known device isn't
+    delayed at each login. One session at a time, because the app may allow a user only one.
+    """
 
-    def connect(self):
-        """As http.client does, but to that address."""
-        plain = socket.create_connection((self.address, self.port), self.timeout)
-        self.sock = self.tls.wrap_socket(plain, server_hostname=self.host)
+    def __init__(self, urls: dict[str, str], timeout: float) -> None:
+        self.urls, self.timeout = urls, timeout
+        self.cookies: dict[str, str] = {}
+        self.sent: list[str] = []  # the path of each request
 
-
-def trust(ca_file):
-    """Return what verifies a server with these certificates alone, of which one may be the server's own."""
-    tls = ssl.create_default_context(cafile=ca_file)
-    tls.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return tls
-
-
-class Visitor:
-    """A visitor with one session, who may talk to any node with it."""
-
-    browser = None  # of all visitors: while somebody attacks the account, one that is known needn't wait for each login
-
-    def __init__(self, timeout, extra_cookie="", **secured):
-        self.timeout = timeout
-        self.extra_cookie = extra_cookie
-        self.secured = secured
-        self.cookie = None
-
-    def ask(self, url, method, path, body=None, may_wait=True):
-        """Send one request on a connection of its own; return (status, JSON, name of the node that answered).
-
-        If it is refused with 429, wait as told, a minute at most, and ask again.
-        """
-        parts = urllib.parse.urlsplit(url)
-        kind, options = (Secured, self.secured) if parts.scheme == "https" else (http.client.HTTPConnection, {})
-        connection = kind(parts.hostname, parts.port, timeout=self.timeout, **options)
-        headers = {"Accept": "application/json"}
-        if method != "GET":
-            headers["Content-Type"] = "application/json"
-        if cookies := [cookie for cookie in (self.cookie, Visitor.browser, self.extra_cookie) if cookie]:
-            headers["Cookie"] = "; ".join(cookies)
+    def request(self, node: str, method: str, path: str, body: Any = None) -> Response:
+        """Send a request to a node. Raises SessionCheckError if no response comes, or if it comes from elsewhere."""
+        self.sent.append(path)
+        # Reads run in parallel and leave the cookies alone: a node that doesn't know the session may delete its cookie.
+        cookies = dict(self.cookies) if method == "GET" else self.cookies
         try:
-            connection.request(method, path, json.dumps(body or {}) if method != "GET" else None, headers)
-            response = connection.getresponse()
-            text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise CheckFailed(f"{method} {url}{path}: no answer ({error})") from error
-        finally:
-            connection.close()
-        for name, value in response.getheaders():
-            if name.lower() == "set-cookie" and value.split("=", 1)[0] in COOKIES:
-                self.cookie = value.split(";", 1)[0]
-            if name.lower() == "set-cookie" and value.split("=", 1)[0] in BROWSERS:
-                Visitor.browser = value.split(";", 1)[0]
-        if response.status == 429 and may_wait:
-            told = response.getheader("Retry-After", "")
-            time.sleep(min(int(told), 60) if told.isdecimal() else 1)
-            return self.ask(url, method, path, body, may_wait=False)
-        try:
-            data = json.loads(text)
-        except ValueError:
-            data = {}
-        return response.status, data, response.getheader("X-Node", "")
+            response = Client(self.timeout, cookies).request(method, self.urls[node] + path, body)
+        except HttpError as error:
+            raise SessionCheckError(str(error)) from error
+        answered = response.headers.get("X-Node", "")
+        if answered != node:
+            raise SessionCheckError(f"{node} was expected, but {answered or 'a server other than the app'} answered")
+        return response
 
-    def must(self, url, method, path, body=None, status=200):
-        """Ask, and insist on a status."""
-        got, data, node = self.ask(url, method, path, body)
-        if got != status:
-            raise CheckFailed(f"{method} {url}{path}: expected {status}, got {got} ({reason(data)})")
-        return data, node
+    def assert_ok(self, node: str, method: str, path: str, body: Any = None) -> Any:
+        """Return the data of the response. Raises SessionCheckError unless its status is 200."""
+        response = self.request(node, method, path, body)
+        if response.status != 200:
+            text = f"expected 200, got {response.status} ({response.reason})"
+            raise SessionCheckError(f"{method} {self.urls[node]}{path}: {text}")
+        return response.data
 
+    def login(self, node: str, account: dict[str, str]) -> None:
+        """Log in with a new session."""
+        for name in SESSION_COOKIES:
+            self.cookies.pop(name, None)
+        self.assert_ok(node, "POST", "/api/login", account)
 
-def reason(data):
-    """What an answer says about its error."""
-    return data.get("error", "no reason given") if isinstance(data, dict) else "no reason given"
-
-
-def check_pair(first, second, account, timeout):
-    """Follow a visitor from node `first` to node `second`, each (name, url); CheckFailed at the first surprise."""
-    (here, here_url), (there, there_url) = first, second
-    visitor = Visitor(timeout)
-    _data, node = visitor.must(here_url, "POST", "/api/login", account)
-    insist(node, here)
-    status, data, node = visitor.ask(there_url, "GET", "/api/session")
-    insist(node, there)
-    if status == 401:
-        raise CheckFailed(f"logged in on {here}, unknown on {there}")
-    if status != 200:
-        raise CheckFailed(f"logged in on {here}, then status {status} on {there} ({reason(data)})")
-    if data.get("user") != account["username"] or data.get("started_on") != here:
-        raise CheckFailed(f"logged in on {here}, but {there} shows somebody else's session")
-    visitor.must(here_url, "PUT", "/api/note", {"note": f"written on {here}"})
-    visitor.must(there_url, "POST", "/api/counter")
-    for name, url in ((there, there_url), (here, here_url)):
-        data, _node = visitor.must(url, "GET", "/api/session")
-        if data.get("note") != f"written on {here}" or data.get("counter") != 1:
-            raise CheckFailed(
-                f"note written on {here}, counter raised on {there}:"
-                f" {name} shows {data.get('note')!r}, {data.get('counter')!r}"
+    def read(self, origin: str, node: str, expected: dict[str, Any]) -> None:
+        """Read the session that `origin` created, on a node. Raises SessionCheckError if it isn't as expected."""
+        response = self.request(node, "GET", "/api/session")
+        if response.status == 401:
+            raise SessionCheckError(f"logged in on {origin}, unknown on {node}")
+        if response.status != 200:
+            raise SessionCheckError(
+                f"logged in on {origin}, then status {response.status} on {node} ({response.reason})"
             )
-    kept = visitor.cookie
-    visitor.must(here_url, "POST", "/api/logout")
-    visitor.cookie = kept  # a thief's copy of the cookie must be worth nothing now
-    status, _data, _node = visitor.ask(there_url, "GET", "/api/session")
-    if status != 401:
-        raise CheckFailed(f"logged out on {here}, still known on {there} (status {status})")
+        seen = {name: response.data.get(name) for name in expected} if isinstance(response.data, dict) else {}
+        if seen != expected:
+            raise SessionCheckError(f"logged in on {origin}, but {node} shows {seen} instead of {expected}")
 
 
-def check_balancer(url, nodes, account, visitor):
-    """Log in through the balancer and stay known until every node has answered; return the nodes seen."""
-    _data, node = visitor.must(url, "POST", "/api/login", account)
-    home, seen = node, {node}
-    # Round robin reaches N nodes in about N requests; a node that was just away is left out for a few seconds more.
-    end = time.monotonic() + PATIENCE
-    while seen < set(nodes) and time.monotonic() < end:
-        status, data, node = visitor.ask(url, "GET", "/api/session")
-        if status == 401:
-            raise CheckFailed(f"logged in on {home}, unknown on {node}, through the balancer")
-        if status != 200:
-            raise CheckFailed(f"status {status} through the balancer ({reason(data)})")
+def check_node(visit: Visit, origin: str, account: dict[str, str], pool: ThreadPoolExecutor) -> list[str]:
+    """Check the session of a login on `origin` on every other node; return the failures."""
+    names = list(visit.urls)
+    others = [name for name in names if name != origin] or [origin]
+    successor = names[(names.index(origin) + 1) % len(names)]
+    expected = {"user": account["username"], "started_on": origin, "note": f"written on {origin}"}
+
+    def failure_of_read(node: str) -> str:
+        try:
+            visit.read(origin, node, expected)
+        except SessionCheckError as error:
+            return str(error)
+        return ""
+
+    try:
+        visit.login(origin, account)
+        visit.assert_ok(origin, "PUT", "/api/note", {"note": expected["note"]})
+        if failures := [failure for failure in pool.map(failure_of_read, others) if failure]:
+            return failures
+        visit.assert_ok(successor, "POST", "/api/counter")
+        for node in (successor, origin):
+            visit.read(origin, node, expected | {"counter": 1})
+        stolen = dict(visit.cookies)  # an attacker's copy of the cookie
+        visit.assert_ok(origin, "POST", "/api/logout")
+        visit.cookies = stolen
+        status = visit.request(successor, "GET", "/api/session").status
+        if status != 401:
+            return [f"logged out on {origin}, still known on {successor} (status {status})"]
+    except SessionCheckError as error:
+        return [str(error)]
+    return []
+
+
+def check_balancer(
+    url: str, nodes: list[str], account: dict[str, str], client: Client, seconds: float = BALANCER_SECONDS
+) -> None:
+    """Log in through the balancer and read until every node has answered, for so many seconds at least.
+
+    Raises SessionCheckError if a node doesn't know the session or doesn't answer, or if an unknown node answers.
+    """
+
+    def request(method: str, path: str, body: Any = None) -> tuple[Response, str]:
+        try:
+            response = client.request(method, url + path, body)
+        except HttpError as error:
+            raise SessionCheckError(str(error)) from error
+        return response, response.headers.get("X-Node", "")
+
+    response, origin = request("POST", "/api/login", account)
+    if response.status != 200:
+        raise SessionCheckError(f"POST {url}/api/login: expected 200, got {response.status} ({response.reason})")
+    seen = {origin}
+    # Round robin reaches N nodes in about N requests.
+    end = time.monotonic() + seconds + 0.1 * len(nodes)
+    while not seen >= set(nodes) and time.monotonic() < end:
+        response, node = request("GET", "/api/session")
+        if response.status == 401:
+            raise SessionCheckError(f"logged in on {origin}, unknown on {node}, through the balancer")
+        if response.status != 200:
+            raise SessionCheckError(f"status {response.status} through the balancer ({response.reason})")
         seen.add(node)
-        if len(seen) < len(nodes):
-            time.sleep(0.05)
-    missing = sorted(set(nodes) - seen)
-    if missing:
-        raise CheckFailed(f"the balancer never used {', '.join(missing)}")
-    if seen - set(nodes):
-        raise CheckFailed(f"the balancer uses {', '.join(sorted(seen - set(nodes)))}, which the inventory doesn't list")
-    visitor.must(url, "POST", "/api/logout")
-    return seen
+        time.sleep(0.05)  # below nginx's request limit
+    if missing := sorted(set(nodes) - seen):
+        raise SessionCheckError(f"the balancer never used {', '.join(missing)}")
+    if unknown := sorted(seen - set(nodes)):
+        raise SessionCheckError(f"the balancer uses {', '.join(unknown)}, which the inventory doesn't list")
+    response, _node = request("POST", "/api/logout")
+    if response.status != 200:
+        raise SessionCheckError(f"POST {url}/api/logout: expected 200, got {response.status} ({response.reason})")
 
 
-def insist(node, expected):
-    """A proof that another node gave is no proof."""
-    if node != expected:
-        raise CheckFailed(f"{expected} was asked, but {node or 'something that is not the app'} answered")
+def shorten(failures: list[str], limit: int = 3) -> str:
+    """Return the first failures as one text, with the number of the others."""
+    text = "; ".join(failures[:limit])
+    return text if len(failures) <= limit else f"{text}; and {len(failures) - limit} more failures"
 
 
-def main():
+def check_nodes(visit: Visit, account: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Check each node after the other; return the report's lines and the failures."""
+    report, failures = [], []
+    others = len(visit.urls) - 1
+    done = f"login, read on {others} other node{'' if others == 1 else 's'}: ok"
+    with ThreadPoolExecutor(READERS) as pool:
+        for name in visit.urls:
+            found = check_node(visit, name, account, pool)
+            failures += found
+            report.append(f"{name}: {shorten(found) or (done if others else 'login, read on the same node: ok')}")
+    if not others:
+        report.append("a single app node: nothing is proven about a second one")
+    return report, failures
+
+
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
@@ -194,36 +256,30 @@ def main():
             "password": {"type": "str", "required": True, "no_log": True},
             "timeout": {"type": "float", "default": 10},
         },
-        supports_check_mode=False,  # it logs in for real
+        supports_check_mode=False,  # it logs in
     )
     args = module.params
     account = {"username": args["username"], "password": args["password"]}
-    urls = {
-        name: f"http://{'[' + address + ']' if ':' in address else address}:{args['node_port']}"
-        for name, address in args["nodes"].items()
-    }
-    pairs = [(a, b) for a in urls.items() for b in urls.items() if a != b] or [(a, a) for a in urls.items()]
-    report, failures = [], []
-    for first, second in pairs:
-        try:
-            check_pair(first, second, account, args["timeout"])
-            report.append(f"login on {first[0]}, read on {second[0]}: ok")
-        except CheckFailed as failure:
-            report.append(f"login on {first[0]}, read on {second[0]}: {failure}")
-            failures.append(str(failure))
-    if len(urls) == 1:
-        report.append("only one app node: nothing is proven about a second one")
+    names = list(args["nodes"])
+    visit = Visit({name: url_of(args["nodes"][name], args["node_port"]) for name in names}, args["timeout"])
+    report, failures = check_nodes(visit, account)
+    requests = {"logins": visit.sent.count("/api/login"), "all": len(visit.sent)}
     try:
-        secured = {"address": args["balancer_address"], "tls": trust(args["ca_file"])}
-        visitor = Visitor(args["timeout"], args["balancer_cookie"], **secured)
-        seen = check_balancer(args["balancer_url"], args["nodes"], account, visitor)
-        report.append(f"through the balancer, on {', '.join(sorted(seen))}: ok")
-    except CheckFailed as failure:
-        report.append(f"through the balancer: {failure}")
-        failures.append(str(failure))
+        cookies = {name: value for name, value in visit.cookies.items() if name not in SESSION_COOKIES}
+        if args["balancer_cookie"]:
+            bypass, _, value = args["balancer_cookie"].partition("=")
+            cookies[bypass] = value
+        client = Client(args["timeout"], cookies, args["balancer_address"], tls_context(args["ca_file"]))
+        check_balancer(args["balancer_url"], names, account, client)
+        nodes = ", ".join(names) if len(names) <= NAMED_NODES else f"all {len(names)} nodes"
+        report.append(f"through the balancer, on {nodes}: ok")
+    except (SessionCheckError, OSError) as error:
+        report.append(f"through the balancer: {error}")
+        failures.append(str(error))
     if failures:
-        module.fail_json(msg="The login is not shared: " + "; ".join(dict.fromkeys(failures)), report=report)
-    module.exit_json(changed=False, report=report)
+        text = shorten(list(dict.fromkeys(failures)))
+        module.fail_json(msg=f"The login is not shared: {text}", report=report, requests=requests)
+    module.exit_json(changed=False, report=report, requests=requests)
 
 
 if __name__ == "__main__":

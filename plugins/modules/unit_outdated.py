@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Tells whether a systemd unit runs with the files as they are now."""
+"""Report systemd units that run with an older version of their files."""
 
 import os
 from datetime import UTC, datetime
@@ -8,54 +8,103 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: unit_outdated
-short_description: report a change if files changed after a systemd unit last read them
+short_description: report systemd units that run with an older version of their files
 description:
-  - To be used with C(notify), in place of C(notify) on each task that writes a file. A handler is lost when a run is
-    cut off before the handlers' turn, and the next run finds the files in order; this module still sees that the unit
-    runs with older ones.
-  - A unit that does not run is not outdated; starting it is another task's job.
+  - Use it with C(notify), in place of C(notify) on each task that writes a file. A handler is lost if a run is
+    interrupted before the handlers' turn, and the next run finds the files in order; this module still reports that
+    the unit runs with older ones.
+  - A unit that doesn't run is never outdated, but C(stopped).
 options:
-  unit: {type: str, required: true, description: name of the unit}
-  paths: {type: list, elements: path, required: true, description: what the unit reads; a link counts by itself}
-  since:
-    type: str
-    default: ExecMainStartTimestamp
-    choices: [ExecMainStartTimestamp, ActiveEnterTimestamp, StateChangeTimestamp]
-    description: the unit's property that says when it last read them; C(StateChangeTimestamp) also counts a reload
+  units:
+    type: list
+    elements: dict
+    required: true
+    description: the units to check
+    suboptions:
+      name:
+        type: str
+        required: true
+        description: name of the unit, with its suffix
+      paths:
+        type: list
+        elements: path
+        required: true
+        description: files that the unit reads; of a symbolic link the link itself counts
+      since:
+        type: str
+        default: ExecMainStartTimestamp
+        choices: [ExecMainStartTimestamp, ActiveEnterTimestamp, StateChangeTimestamp]
+        description: >-
+          property of the unit with the time at which it last read the files; C(StateChangeTimestamp) also counts a
+          reload
 """
 
+EXAMPLES = r"""
+- name: Check whether sshd uses its configuration
+  unit_outdated:
+    units:
+      - name: ssh.service
+        paths: [/etc/ssh/sshd_config.d/00-anynode.conf]
+        since: StateChangeTimestamp
+  register: ssh
+  notify: Reload sshd
+"""
 
-def parse(text):
-    """Return the seconds since the epoch of `Sun 2026-11-22 15:12:19.123456 UTC`, as systemd writes it."""
-    date = text.split(" ", 1)[1]  # the name of the day would be read in the node's language
+RETURN = r"""
+outdated:
+  description: files that are newer than what a unit read, by name of the unit
+  type: dict
+  returned: success
+  sample: {ssh.service: [/etc/ssh/sshd_config.d/00-anynode.conf]}
+stopped:
+  description: units that are not enabled and running, or whose unit files systemd has not loaded yet
+  type: list
+  elements: str
+  returned: success
+"""
+
+SINCE = ["ExecMainStartTimestamp", "ActiveEnterTimestamp", "StateChangeTimestamp"]
+
+
+def parse(text: str) -> float:
+    """Return the seconds since the epoch of "Sun 2026-11-22 15:12:19.123456 UTC", as systemd prints it."""
+    date = text.split(" ", 1)[1]  # the name of the day depends on the locale
     return datetime.strptime(date, "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()
 
 
-def main():
+def newer(paths: list[str], read: float) -> list[str]:
+    """Return the paths that changed after `read`, in seconds since the epoch."""
+    # The change time of the inode: a rename sets it, and no program can set it back.
+    return [path for path in paths if os.path.lexists(path) and os.lstat(path).st_ctime > read]
+
+
+def main() -> None:
     """Run as an Ansible module."""
+    options = {
+        "name": {"type": "str", "required": True},
+        "paths": {"type": "list", "elements": "path", "required": True},
+        "since": {"type": "str", "default": SINCE[0], "choices": SINCE},
+    }
     module = AnsibleModule(
-        argument_spec={
-            "unit": {"type": "str", "required": True},
-            "paths": {"type": "list", "elements": "path", "required": True},
-            "since": {
-                "type": "str",
-                "default": "ExecMainStartTimestamp",
-                "choices": ["ExecMainStartTimestamp", "ActiveEnterTimestamp", "StateChangeTimestamp"],
-            },
-        },
+        argument_spec={"units": {"type": "list", "elements": "dict", "options": options, "required": True}},
         supports_check_mode=True,
     )
-    unit, since = module.params["unit"], module.params["since"]
+    units = module.params["units"]
     module.run_command_environ_update = {"LC_ALL": "C"}
-    command = ["systemctl", "show", "--timestamp=us+utc", f"--property=ActiveState,{since}", unit]
-    _rc, output, _err = module.run_command(command, check_rc=True)
-    shown = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-    if shown.get("ActiveState") not in ("active", "reloading") or not shown.get(since):
-        module.exit_json(changed=False, newer=[])
-    read = parse(shown[since])
-    # The time of the change of the inode: a rename sets it, and nobody sets it back.
-    newer = [path for path in module.params["paths"] if os.path.lexists(path) and os.lstat(path).st_ctime > read]
-    module.exit_json(changed=bool(newer), newer=newer)
+    properties = ",".join(["ActiveState", "UnitFileState", "NeedDaemonReload", *SINCE])
+    command = ["systemctl", "show", "--timestamp=us+utc", f"--property={properties}", *(unit["name"] for unit in units)]
+    blocks = module.run_command(command, check_rc=True)[1].strip().split("\n\n")
+    outdated: dict[str, list[str]] = {}
+    stopped = []
+    for unit, block in zip(units, blocks, strict=True):
+        shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        runs = shown.get("ActiveState") in ("active", "reloading")
+        if not (runs and shown.get("UnitFileState") == "enabled" and shown.get("NeedDaemonReload") == "no"):
+            stopped.append(unit["name"])
+        since = shown.get(unit["since"])
+        if runs and since and (files := newer(unit["paths"], parse(since))):
+            outdated.setdefault(unit["name"], []).extend(files)
+    module.exit_json(changed=bool(outdated), outdated=outdated, stopped=sorted(set(stopped)))
 
 
 if __name__ == "__main__":

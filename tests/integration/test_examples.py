@@ -1,4 +1,4 @@
-"""The examples of docs/sessions-in-your-app.md, each as two nodes on one Redis."""
+"""The apps in examples/, which docs/how-to explains, each as two nodes on one Redis."""
 
 import re
 from pathlib import Path
@@ -205,7 +205,15 @@ def test_a_user_who_is_no_more_is_nobody(login_nodes, redis):
 # The pages
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sessions-in-your-app.md"])
+PAGES = {
+    "README.md": "plain_flask.py",
+    "docs/how-to/sessions-in-your-app.md": "plain_flask.py",
+    "docs/how-to/flask-login.md": "flask_login_app.py",
+    "docs/how-to/move-from-flask-session.md": "from_flask_session.py",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_stands_in_an_example(page):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
     assert blocks
@@ -215,6 +223,6 @@ def test_the_python_of_a_page_stands_in_an_example(page):
         assert any(shape in example for shape in shapes for example in examples), block
 
 
-def test_every_example_is_named_by_the_page():
-    page = (ROOT / "docs/sessions-in-your-app.md").read_text()
-    assert all(f"../examples/{path.name}" in page for path in ROOT.glob("examples/*.py"))
+def test_every_example_is_named_by_a_page():
+    named = {f"examples/{name}" for page, name in PAGES.items() if f"examples/{name}" in (ROOT / page).read_text()}
+    assert named == {f"examples/{path.name}" for path in ROOT.glob("examples/*.py")}

@@ -1,56 +1,54 @@
-"""What the role redis tells a running server: its accounts change, and no connection is closed for it."""
+"""Changes that the role redis applies to a running server: ACL users and certificate, without closing connections."""
 
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from lib.cluster import ROOT
-from lib.redis_server import ACL_COMMANDS, PREFIX, REDIS_PASSWORD
+from lib.ansible_runs import load_module
+from lib.certificates import Authority
+from lib.redis_server import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, RedisServer
 from redis import Redis, RedisError
 
-SCRIPT = ROOT / "roles/redis/files/redis-reconfigure.sh"
+client = load_module("plugins/module_utils/anynode/redis.py")
+reconfigure = load_module("plugins/modules/redis_reconfigure.py")
+status = load_module("plugins/modules/redis_status.py")
 OLD, NEW = REDIS_PASSWORD, "8d1e33a02b5c"
 
 
 class Server:
-    """A server, its file of accounts, and the script that brings them together."""
+    """A server, its file of ACL users, and the functions of the module that apply it."""
 
-    def __init__(self, server, accounts):
-        self.server, self.accounts = server, accounts
+    def __init__(self, server: RedisServer, acl_file: Path) -> None:
+        self.server, self.acl_file = server, acl_file
 
-    def write(self, app=(OLD,), admin=(OLD,), more=""):
+    def write(self, app: tuple[str, ...] = (OLD,), admin: tuple[str, ...] = (OLD,), more: str = "") -> None:
         """Write the file, with these passwords."""
-        app, admin = (" ".join(f">{password}" for password in each) for each in (app, admin))
-        self.accounts.write_text(
-            f"user default off ~* &* +@all\nuser admin on {admin} ~* &* +@all\n"
-            f"user app on {app} ~{PREFIX}* resetchannels -@all {ACL_COMMANDS}\n{more}"
+        apps, admins = (" ".join(f">{password}" for password in each) for each in (app, admin))
+        self.acl_file.write_text(
+            f"user default off ~* &* +@all\nuser admin on {admins} ~* &* +@all\n"
+            f"user app on {apps} ~{PREFIX}* resetchannels -@all {ACL_COMMANDS}\n{more}"
         )
 
-    def run(self, call, *passwords):
-        """Run a function of the script, as its tasks do; return what it printed."""
-        settings = f"port={self.server.port} options= admin=admin accounts='{self.accounts}'"
-        return subprocess.run(
-            ["bash", "-c", f"{settings}\n{SCRIPT.read_text()}\nlog_in && {call}"],
-            input="\n".join(passwords or [OLD]) + "\n",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(self, function: Callable[..., Any], *passwords: str) -> Any:
+        """Run a function of the module as the admin."""
+        with client.Redis(self.server.port, "admin", passwords or [OLD]) as redis:
+            return function(redis, self.acl_file)
 
-    def load(self, *passwords, **accounts):
-        """Write the file and let the server have it; return whether that changed anything."""
-        self.write(**accounts)
-        done = self.run("load_accounts", *passwords)
-        assert done.returncode == 0, done.stderr
-        return done.stdout == "changed\n"
+    def load(self, *passwords: str, **users: Any) -> bool:
+        """Write the file and apply it; return whether that changed anything."""
+        self.write(**users)
+        return bool(self.run(reconfigure.apply_acl, *passwords))
 
-    def connect(self, password=OLD, user="app"):
-        """One connection, open from now on."""
-        client = Redis(port=self.server.port, username=user, password=password, single_connection_client=True)
-        client.exists(f"{PREFIX}x")
-        return client
+    def connect(self, password: str = OLD, user: str = "app") -> Redis:
+        """Return a client with one connection, which is open."""
+        redis = Redis(port=self.server.port, username=user, password=password, single_connection_client=True)
+        redis.exists(f"{PREFIX}x")
+        return redis
 
-    def refuses(self, password, user="app"):
+    def refuses(self, password: str, user: str = "app") -> bool:
         try:
             self.connect(password, user).close()
         except RedisError as error:
@@ -60,37 +58,37 @@ class Server:
 
 
 @pytest.fixture
-def server(own_redis, tmp_path):
-    return Server(own_redis, tmp_path / "accounts")
+def server(own_redis: RedisServer, tmp_path: Path) -> Server:
+    return Server(own_redis, tmp_path / "users")
 
 
-def address(client):
-    """The connection's own end of the socket: another one after it was closed and opened anew."""
-    return client.connection._sock.getsockname()
+def address(redis: Redis) -> Any:
+    """Return the local address of the connection: another one after a reconnection."""
+    return redis.connection._sock.getsockname()
 
 
 @pytest.mark.every_server
-def test_a_password_is_replaced_and_no_connection_is_closed(server):
+def test_a_password_is_replaced_and_no_connection_is_closed(server: Server) -> None:
     early = server.connect()
-    was = address(early)
+    before = address(early)
     assert server.load(app=[NEW, OLD])
     late = server.connect(NEW)
     assert not server.refuses(OLD)
     assert server.load(app=[NEW])
     assert server.refuses(OLD)
-    for client in (early, late):
-        assert client.exists(f"{PREFIX}x") == 0
-    assert address(early) == was
+    for redis in (early, late):
+        assert redis.exists(f"{PREFIX}x") == 0
+    assert address(early) == before
 
 
 @pytest.mark.every_server
-def test_what_the_server_has_is_not_loaded_again(server):
+def test_unchanged_users_are_reported_as_unchanged(server: Server) -> None:
     assert server.load(app=[OLD, NEW])
     assert not server.load(app=[OLD, NEW])
 
 
 @pytest.mark.every_server
-def test_an_account_that_is_not_in_the_file_is_gone(server):
+def test_a_user_that_is_not_in_the_file_is_deleted(server: Server) -> None:
     server.load(more=f"user other on >{OLD} ~* +@all\n")
     other = server.connect(user="other")
     assert server.load()
@@ -99,50 +97,117 @@ def test_an_account_that_is_not_in_the_file_is_gone(server):
         other.ping()
 
 
-def test_rights_that_were_taken_away_are_gone(server):
+def test_removed_permissions_are_revoked(server: Server) -> None:
     server.load()
     server.write()
-    server.accounts.write_text(server.accounts.read_text().replace("+exists", ""))
-    assert server.run("load_accounts").stdout == "changed\n"
+    server.acl_file.write_text(server.acl_file.read_text().replace("+exists", ""))
+    assert server.run(reconfigure.apply_acl)
     with pytest.raises(RedisError, match="exists"):
         server.connect()
 
 
-def test_the_admins_own_password_is_replaced(server):
-    """By who tries the new one first, and then the old one."""
+def test_the_admin_password_is_replaced(server: Server) -> None:
+    """The client tries the new password first, then the old one."""
     assert server.load(NEW, OLD, admin=[NEW, OLD])
     assert server.load(NEW, OLD, admin=[NEW])
     assert server.refuses(OLD, "admin")
     assert not server.load(NEW, OLD, admin=[NEW])
 
 
-def test_a_server_that_takes_no_password_is_said_to(server):
+def test_a_server_that_accepts_no_password_is_an_error(server: Server) -> None:
     server.write()
-    done = server.run("load_accounts", NEW)
-    assert done.returncode != 0
-    assert done.stderr == "Redis takes none of the passwords of admin\n"
+    with pytest.raises(client.RedisError, match="^Redis accepts none of the passwords of admin$"):
+        server.run(reconfigure.apply_acl, NEW)
 
 
-def test_accounts_that_the_server_refuses_are_told(server):
+def test_users_that_the_server_rejects_are_an_error(server: Server) -> None:
     server.write(more="user other on +nonsense\n")
-    done = server.run("load_accounts")
-    assert done.returncode != 0
-    assert "nonsense" in done.stderr
+    with pytest.raises(client.RedisError, match="nonsense"):
+        server.run(reconfigure.apply_acl)
 
 
-def test_who_logged_in_before_the_accounts_changed_is_hung_up_on(server):
-    stray = server.connect()
+def test_stale_connections_are_closed(server: Server) -> None:
+    stale = server.connect()
     other_admin = server.connect(user="admin")
-    time.sleep(1.1)  # Redis tells ages in whole seconds
+    time.sleep(1.1)  # Redis reports ages in whole seconds
     server.load(app=[NEW])
     time.sleep(1.1)
-    client = server.connect(NEW)
-    was = address(client)
-    assert server.run("end_strays").stdout.startswith("changed\n")
-    for each in (stray, other_admin):
+    fresh = server.connect(NEW)
+    before = address(fresh)
+    assert server.run(reconfigure.close_stale_connections) >= 2  # and that of the fixture
+    for each in (stale, other_admin):
         with pytest.raises(RedisError):
             each.connection.send_command("PING", check_health=False)
             each.connection.read_response()
-    client.exists(f"{PREFIX}x")
-    assert address(client) == was
-    assert server.run("end_strays").stdout == ""
+    fresh.exists(f"{PREFIX}x")
+    assert address(fresh) == before
+    assert server.run(reconfigure.close_stale_connections) == 0
+
+
+def test_replies_of_all_kinds_are_read(own_redis: RedisServer) -> None:
+    with client.Redis(own_redis.port, "admin", [OLD]) as redis:
+        assert redis.query("SET", "key", 'a "b"\n\\ c', "PX", 60000) == "OK"
+        assert redis.query("GET", "key") == 'a "b"\n\\ c'
+        assert redis.query("GET", "other") is None
+        assert redis.query("DBSIZE") == 1
+        assert redis.query("CONFIG", "GET", "appendfsync") == ["appendfsync", "no"]
+        assert "\nredis_version:" in redis.query("INFO")
+        with pytest.raises(client.RedisError, match="unknown command 'NONSENSE'"):
+            redis.query("NONSENSE")
+        assert redis.query("ACL", "WHOAMI") == "admin"
+
+
+def test_a_password_is_in_no_list_of_processes(own_redis: RedisServer) -> None:
+    with client.Redis(own_redis.port, "admin", [OLD]) as redis:
+        redis.query("DBSIZE")
+        listed = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert f"-p {own_redis.port} --user admin" in listed
+    assert OLD not in listed
+
+
+def test_a_server_that_does_not_reply_is_an_error(own_redis: RedisServer) -> None:
+    own_redis.pause()
+    try:
+        with pytest.raises(client.RedisError, match=r"did not reply within 0.3 s"):
+            client.Redis(own_redis.port, "admin", [OLD], timeout=0.3)
+    finally:
+        own_redis.resume()
+    own_redis.kill()
+    with pytest.raises(client.RedisError, match="Connection refused"):
+        client.Redis(own_redis.port, "admin", [OLD])
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Any:
+    """A server that speaks TLS, its CA and its certificate."""
+    authority = Authority(tmp_path)
+    pair = authority.issue("127.0.0.1")
+    server = RedisServer(tmp_path, tls=pair).start()
+    yield server, authority, pair
+    server.kill()
+
+
+def test_a_replaced_certificate_is_presented(tls: Any) -> None:
+    """Once; an unchanged certificate is not applied again."""
+    server, authority, pair = tls
+    new = authority.issue("127.0.0.1", title="new")
+    with client.Redis(server.port, "admin", [OLD], ca_file=str(authority.file)) as redis:
+        assert not reconfigure.apply_certificate(redis, server.port, pair.certificate, str(pair.key))
+        assert reconfigure.apply_certificate(redis, server.port, new.certificate, str(new.key))
+        assert not reconfigure.apply_certificate(redis, server.port, new.certificate, str(new.key))
+    with pytest.raises(client.RedisError, match="certificate verify failed"):
+        client.Redis(server.port, "admin", [OLD], ca_file=str(Authority(authority.folder, "other").file))
+
+
+def test_the_status_of_a_server_is_reported(tls: Any) -> None:
+    server, authority, _ = tls
+    for number in range(3):
+        server.admin.set(f"{PREFIX}session:{number}", "x", ex=60)
+    args = {"port": server.port, "ca_file": str(authority.file), "username": "admin", "passwords": [OLD]}
+    args |= {"sessions": f"{PREFIX}session:", "keys": 1000, "seconds": 3.0}
+    found = status.status(args)
+    assert (found["state"], found["sessions"], found["sessions_counted"]) == ("ready", 3, True)
+    assert (found["aof_enabled"], found["appendfsync"], found["rdb_last_bgsave_status"]) == (True, "no", "ok")
+    assert "none of the passwords" in status.status(args | {"passwords": [NEW]})["reason"]
+    server.kill()
+    assert status.status(args)["state"] == "not ready"

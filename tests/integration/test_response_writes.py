@@ -1,4 +1,4 @@
-"""A real gunicorn with the rendered gunicorn.conf.py: an answer leaves in one piece, or not at all."""
+"""A real gunicorn with the rendered gunicorn.conf.py: a response leaves in a single write, or not at all."""
 
 import socket
 
@@ -12,7 +12,7 @@ import os, signal
 
 
 class Dies(bytes):
-    """A body of which gunicorn takes the length once the header was handed over."""
+    """A body whose length gunicorn computes after it has sent the headers."""
 
     def __len__(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -30,7 +30,7 @@ def app(environ, start):
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    """A node whose app does as the path says."""
+    """A node with an app that responds as the path says."""
     folder = tmp_path_factory.mktemp("node")
     (folder / "whole.py").write_text(APP)
     config = folder / "gunicorn.conf.py"
@@ -41,8 +41,8 @@ def node(tmp_path_factory):
     node.stop()
 
 
-def ask(node, method, path):
-    """All that the node sends until it closes the connection."""
+def request(node, method, path):
+    """Return all bytes that the node sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", node.port), timeout=10) as connection:
         connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n".encode())
         try:
@@ -51,9 +51,9 @@ def ask(node, method, path):
             return b""
 
 
-def test_a_worker_that_dies_with_half_an_answer_has_sent_nothing(node):
-    """So nginx has passed nothing on either, and asks another node."""
-    assert ask(node, "GET", "/dies") == b""
+def test_a_worker_that_dies_during_a_response_has_sent_nothing(node):
+    """So nginx has forwarded nothing either, and retries another node."""
+    assert request(node, "GET", "/dies") == b""
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_a_worker_that_dies_with_half_an_answer_has_sent_nothing(node):
         ("GET", "/parts", b"3\r\nwho\r\n2\r\nle\r\n0\r\n\r\n"),
     ],
 )
-def test_answers_of_each_kind_are_sent(node, method, path, body):
-    header, _, rest = ask(node, method, path).partition(b"\r\n\r\n")
+def test_responses_of_each_kind_are_sent(node, method, path, body):
+    header, _, rest = request(node, method, path).partition(b"\r\n\r\n")
     assert header.startswith(b"HTTP/1.1 200 OK\r\n")
     assert rest == body
 
 
-def test_a_file_follows_its_header(node):
-    """The kernel sends it, past the app."""
-    header, _, rest = ask(node, "GET", "/file").partition(b"\r\n\r\n")
+def test_a_file_follows_its_headers(node):
+    """The kernel sends the file, bypassing the app."""
+    header, _, rest = request(node, "GET", "/file").partition(b"\r\n\r\n")
     assert header.startswith(b"HTTP/1.1 200 OK\r\n")
     assert rest == APP.encode()

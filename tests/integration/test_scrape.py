@@ -1,7 +1,8 @@
-"""A real gunicorn with the rendered gunicorn.conf.py: what the metrics' port says of all its processes."""
+"""A real gunicorn with the rendered gunicorn.conf.py: a scrape counts the requests of all its workers."""
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +16,11 @@ from lib.ansible_runs import render
 from lib.cluster import eventually
 from lib.demo_app import environ
 from lib.redis_server import RedisServer, free_port
-from lib.rendered_gunicorn import PACKAGES, WORKERS, Node
+from lib.rendered_gunicorn import PACKAGES, RUNTIME, WORKERS, Node
 
 
 def shop(folder):
-    """Options of a node with the smallest app."""
+    """Return options of a node with the smallest app."""
     (folder / "shop.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'shop']\n")
     return {"app": "shop:app", "packages": str(folder)}
 
@@ -30,7 +31,7 @@ def open_files(pid):
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """What the role writes for a node whose metrics have a port that is free here."""
+    """The files of a node with a free port for its metrics."""
     return render(tmp_path_factory.mktemp("rendered"), 1, app_workers=WORKERS, app_metrics_port=free_port())
 
 
@@ -41,7 +42,7 @@ def metrics_port(rendered):
 
 @pytest.fixture
 def start(rendered, metrics_port, tmp_path):
-    """Starts a node, with `more` configuration, and stops it in the end."""
+    """Starts a node, with `more` configuration, and stops it at the end."""
     nodes = []
 
     def start_node(more="", **options):
@@ -60,38 +61,38 @@ def node(start):
     return start().wait()
 
 
-def test_a_scrape_adds_up_what_all_workers_counted(node):
-    assert node.visits() == 0
-    node.ask_each("/", 5)
-    assert node.visits() == 5 * WORKERS
+def test_a_scrape_adds_up_the_counts_of_all_workers(node):
+    assert node.requests_without_session() == 0
+    node.request_each("/", 5)
+    assert node.requests_without_session() == 5 * WORKERS
 
 
-def test_a_worker_that_dies_takes_no_count_with_it_and_leaves_no_file_behind(node):
-    node.ask_each("/", 2)
+def test_a_worker_that_dies_loses_no_count_and_leaves_no_file(node):
+    node.request_each("/", 2)
     for _ in range(2):
         workers = node.workers()
         os.kill(min(workers), signal.SIGKILL)
         assert eventually(lambda workers=workers: len(node.workers() | workers) == WORKERS + 1)
         assert eventually(lambda: len(node.workers()) == WORKERS)
-    assert node.visits() == 2 * WORKERS
+    assert node.requests_without_session() == 2 * WORKERS
     assert eventually(lambda: node.log().count("Booting worker") == WORKERS + 2)
-    node.ask_each("/", 3)
-    assert node.visits() == 5 * WORKERS
+    node.request_each("/", 3)
+    assert node.requests_without_session() == 5 * WORKERS
     assert node.files() == WORKERS
 
 
-def test_workers_that_replace_others_while_those_still_serve_count_beside_them(node):
-    node.ask_each("/", 2)
+def test_new_workers_count_beside_old_workers_that_still_serve(node):
+    node.request_each("/", 2)
     before = node.workers()
     node.master.send_signal(signal.SIGHUP)
     assert eventually(lambda: len(node.workers()) == WORKERS and not node.workers() & before, 30)
-    assert node.visits() == 2 * WORKERS
-    node.ask_each("/", 2)
-    assert node.visits() == 4 * WORKERS
+    assert node.requests_without_session() == 2 * WORKERS
+    node.request_each("/", 2)
+    assert node.requests_without_session() == 4 * WORKERS
     assert node.files() == 2 * WORKERS
 
 
-def test_counts_of_the_store_come_from_a_real_one(start, tmp_path):
+def test_counts_of_the_session_store_come_from_redis(start, tmp_path):
     (tmp_path / "redis").mkdir()
     redis = RedisServer(tmp_path / "redis").start()
     try:
@@ -114,30 +115,30 @@ def test_counts_of_the_store_come_from_a_real_one(start, tmp_path):
         redis.kill()
 
 
-def test_the_port_of_the_app_does_not_answer_scrapes(node):
+def test_the_port_of_the_app_answers_no_scrapes(node):
     assert node.get("/metrics").status_code == 404
 
 
 def test_only_the_master_listens_for_scrapes(node):
-    """A worker that outlived the master would else take in scrapes that nobody answers."""
+    """A worker that outlives the master would otherwise accept scrapes and never answer them."""
     listening = rf":{node.metrics_port:04X} \S+ 0A " + r"(?:\S+ +){5}(\d+)"
     (inode,) = re.findall(listening, Path("/proc/net/tcp").read_text())
     having = {pid for pid in {node.master.pid, *node.workers()} if f"socket:[{inode}]" in open_files(pid)}
     assert having == {node.master.pid}
 
 
-def test_a_visitor_who_says_nothing_keeps_nobody_from_the_scrape(node):
+def test_a_silent_client_does_not_block_other_scrapes(node):
     with socket.create_connection(("127.0.0.1", node.metrics_port)):
-        assert node.visits() == 0
+        assert node.requests_without_session() == 0
 
 
-def test_a_port_that_is_taken_is_said_and_taken_over_once_it_is_free(start, metrics_port):
+def test_a_port_in_use_is_logged_and_bound_once_it_is_free(start, metrics_port):
     with socket.create_server(("127.0.0.1", metrics_port)):
         node = start().wait()
         assert node.get("/").status_code == 200
         assert eventually(lambda: "Address already in use" in node.log())
     assert eventually(lambda: "metrics: answered at" in node.log(), 20)
-    assert node.visits() == 1
+    assert node.requests_without_session() == 1
 
 
 def test_an_app_without_prometheus_client_is_served(start, tmp_path):
@@ -151,19 +152,20 @@ def test_an_app_without_prometheus_client_is_served(start, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("address", "words"),
+    ("address", "message"),
     [("127.0.0.1", ""), ("::1", ""), ("localhost", "does not appear to be an IPv4 or IPv6")],
 )
-def test_only_an_ip_address_gets_past_the_check_before_a_restart(rendered, metrics_port, tmp_path, address, words):
-    """The check runs beside the app that serves and has the port, without its directory of counts."""
+def test_only_an_ip_address_passes_the_pre_deploy_check(rendered, metrics_port, tmp_path, address, message):
+    """The check runs while the active app holds the port, without the directory of counts."""
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(rendered.text("app1/gunicorn.conf.py").replace('"127.0.0.1"', f'"{address}"'))
+    shutil.copy(RUNTIME, tmp_path)
     command = [sys.executable, "-m", "gunicorn", "--check-config", "--config", config, "anynode:create_app()"]
     settings = environ(PYTHONPATH=PACKAGES)
     with socket.create_server(("127.0.0.1", metrics_port)):
         done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False)
-    assert (done.returncode != 0) == bool(words), done.stderr
-    assert words in done.stderr
+    assert (done.returncode != 0) == bool(message), done.stderr
+    assert message in done.stderr
 
 
 def test_the_unit_empties_the_directory_of_counts_at_each_start(rendered):
@@ -184,33 +186,35 @@ def post_worker_init(worker):
     print(f"ready {worker.pid}", flush=True)
 """
 
-# In the middle of its work the thread has a lock that a worker needs when it starts, as the log's or an import's.
+# During its work the thread holds a lock that a worker needs at its start, like a lock of the log or of an import.
 HOLD = """
+import os
+import threading
 from pathlib import Path
 
 needed = threading.Lock()
-asked, forked = threading.Event(), threading.Event()
-os.register_at_fork(after_in_parent=lambda: (asked.clear(), forked.set()))
-name_counts, begin_counts = pre_fork, post_fork
+requested, forked = threading.Event(), threading.Event()
+os.register_at_fork(after_in_parent=lambda: (requested.clear(), forked.set()))
+name_files, start_counting = pre_fork, post_fork
 
 
 def hold(*_):
     with needed:
         Path("held").touch()
-        asked.wait(10)
-        forked.wait(0.1)  # at once, unless the fork waits
+        requested.wait(10)
+        forked.wait(0.1)  # set immediately, unless the fork waits
     return ()
 
 
 def pre_fork(server, worker):
-    name_counts(server, worker)
+    name_files(server, worker)
     forked.clear()
-    asked.set()
+    requested.set()
 
 
 def post_fork(server, worker):
     with needed:
-        begin_counts(server, worker)
+        start_counting(server, worker)
 """
 
 SCRAPE = """
@@ -218,12 +222,13 @@ class Held:
     collect = hold
 
 
-Handler.registry.register(Held())
+runtime.Handler.registry.register(Held())
 """
 
 FAILURE = """
+import socketserver
 socketserver.BaseServer.handle_error = hold
-Handler.registry = None
+runtime.Handler.registry = None
 """
 
 LINE = """
@@ -242,28 +247,28 @@ logging.setLogRecordFactory(Held)
 
 
 @pytest.mark.parametrize(
-    ("work", "times", "answer"),
+    ("work", "times", "response"),
     [(SCRAPE, 20, b"HTTP/1.0 200 OK\r\n"), (FAILURE, 1, b""), (LINE, 1, b"HTTP/1.0 200 OK\r\n")],
     ids=["scrape", "failure", "line"],
 )
-def test_no_worker_is_forked_while_the_thread_works(start, tmp_path, work, times, answer):
-    """It might never start, nor hear SIGTERM."""
+def test_no_worker_is_forked_while_the_thread_works(start, tmp_path, work, times, response):
+    """The worker might never start, nor react to SIGTERM."""
     node = start(more=READY + HOLD + work, **shop(tmp_path))
     held = tmp_path / "held"
     with ThreadPoolExecutor() as scrapers:
         for count in range(WORKERS, WORKERS + times):
             newest = eventually(lambda count=count: node.newest(count))
             assert newest, node.log()
-            scrape = scrapers.submit(node.ask)
+            scrape = scrapers.submit(node.raw_scrape)
             assert eventually(held.exists), node.log()
             held.unlink()
             os.kill(newest, signal.SIGTERM)
             assert eventually(lambda count=count: node.newest(count + 1)), node.log()
             assert newest not in node.workers()
-            assert scrape.result(10).startswith(answer)
+            assert scrape.result(10).startswith(response)
 
 
-# The thread begins with one who asks, and has time for them; the answer is more than the kernel takes in.
+# The thread waits for a slow client; the response is larger than the buffers of the kernel.
 SLOW = """
 from pathlib import Path
 from prometheus_client import Metric
@@ -274,24 +279,25 @@ class Much:
         return [Metric("much", "x" * 50_000_000, "gauge")]
 
 
-class Handler(Handler):
+class Handler(runtime.Handler):
     timeout = 600
 
     def setup(self):
         super().setup()
-        Path("asked").touch()
+        Path("requested").touch()
 
 
+runtime.Handler = Handler
 Handler.registry.register(Much())
 """
 
 
-@pytest.mark.parametrize("said", [b"GET /metr", b"GET /metrics HTTP/1.0\r\n\r\n"], ids=["speaks", "reads"])
-def test_a_fork_waits_for_nobody_who_hardly(start, tmp_path, said):
+@pytest.mark.parametrize("sent", [b"GET /metr", b"GET /metrics HTTP/1.0\r\n\r\n"], ids=["slow to send", "slow to read"])
+def test_a_fork_does_not_wait_for_a_client_that_is(start, tmp_path, sent):
     node = start(more=READY + SLOW, **shop(tmp_path))
     newest = eventually(lambda: node.newest(WORKERS))
     with socket.create_connection(("127.0.0.1", node.metrics_port)) as scraper:
-        scraper.sendall(said)
-        assert eventually((tmp_path / "asked").exists), node.log()
+        scraper.sendall(sent)
+        assert eventually((tmp_path / "requested").exists), node.log()
         os.kill(newest, signal.SIGKILL)
         assert eventually(lambda: node.newest(WORKERS + 1)), node.log()

@@ -1,10 +1,11 @@
-"""What an account of Redis may run, by Redis's own list of commands and its own judgement."""
+"""Commands that an ACL user of Redis may run, from the list of commands and the ACL check of Redis itself."""
 
 import json
+from collections.abc import Callable
 
-# Redis lets anybody run these: they are how somebody says who they are, or leaves.
-ANYBODY = {"auth", "hello", "quit", "reset"}
-# What a stolen password of the app's must be worth nothing for, a command a line.
+# Every client may run these, to authenticate or to disconnect.
+UNRESTRICTED = {"auth", "hello", "quit", "reset"}
+# Commands that must fail with a stolen password of the app, one per line.
 FORBIDDEN = """\
 keys *
 flushall
@@ -28,31 +29,31 @@ hget other:x f
 del other:x
 rename anynode:x other:x
 """
-REFUSALS = ("NOPERM", "ERR DEBUG command not allowed")  # DEBUG is switched off before anybody's rights are looked at
+REFUSALS = ("NOPERM", "ERR DEBUG command not allowed")  # DEBUG is disabled, which Redis checks before permissions
 
 
-def replies(printed):
-    """The replies in what redis-cli printed, which adds an empty line to an error."""
-    return [line for line in printed.splitlines() if line]
+def replies(output: str) -> list[str]:
+    """Return the replies in the output of redis-cli, which adds an empty line to an error."""
+    return [line for line in output.splitlines() if line]
 
 
-def allowed(redis_cli, user, key):
-    """The commands that an account may run, subcommands as "config|get".
+def allowed(redis_cli: Callable[[str, str], str], user: str, key: str) -> set[str]:
+    """Return the commands that an ACL user may run, subcommands as "config|get".
 
-    redis_cli: given arguments, and lines to run, it returns what redis-cli prints, as somebody who may ask. key: one
-    that the account may touch, since only commands are asked about here.
+    redis_cli: called with arguments and lines to run as an administrator; returns the output of redis-cli. key: a key
+    that the ACL user may access, so that only the commands are checked.
     """
-    arities = {}
+    arities: dict[str, int] = {}
     for name, arity, *rest in json.loads(redis_cli("--json command info", "")):
         subcommands = rest[-1]
-        # a container is no command by itself
+        # a command with subcommands can't run by itself
         arities |= {each[0]: each[1] for each in subcommands} if subcommands else {name: arity}
     lines = []
     for name, arity in arities.items():
         words = name.split("|")
         lines.append(" ".join(["acl", "dryrun", user, *words, *[key] * (abs(arity) - len(words))]))
-    replies = redis_cli("", "\n".join(lines) + "\n").splitlines()
-    assert len(replies) == len(lines), replies
-    for name, reply in zip(arities, replies, strict=True):
+    results = redis_cli("", "\n".join(lines) + "\n").splitlines()
+    assert len(results) == len(lines), results
+    for name, reply in zip(arities, results, strict=True):
         assert reply == "OK" or f"no permissions to run the '{name}'" in reply, f"{name}: {reply}"
-    return {name for name, reply in zip(arities, replies, strict=True) if reply == "OK"}
+    return {name for name, reply in zip(arities, results, strict=True) if reply == "OK"}

@@ -98,8 +98,18 @@ class Cluster:
         return {key: value.strip("'") for key, value in (line.split("=", 1) for line in lines)}
 
 
-def render(folder: Path, apps: int, network: str = "192.0.2.{}", **variables: Any) -> Cluster:
-    """Render the files of a cluster into a directory with Ansible, those of nginx for the nginx of this computer."""
+def create_secrets(hosts: Path) -> None:
+    """Create the secrets of an inventory as the first run of site.yml does, without running Ansible."""
+    table = yaml.safe_load((ROOT / "roles/topology/vars/main/secrets.yml").read_text())["topology_secrets"]
+    for step in load_module("plugins/modules/secret_files.py").created(hosts.parent / ".secrets", table):
+        step()
+
+
+def render(folder: Path, apps: int, network: str = "192.0.2.{}", limit: str = "all", **variables: Any) -> Cluster:
+    """Render the files of a cluster into a directory with Ansible, those of nginx for the nginx of this computer.
+
+    limit: hosts to render, as for --limit.
+    """
     rendered = folder / "rendered"
     for name in ("lb1", "redis1", "app1", f"app{apps}"):
         (rendered / name).mkdir(parents=True, exist_ok=True)
@@ -108,7 +118,8 @@ def render(folder: Path, apps: int, network: str = "192.0.2.{}", **variables: An
     edge = {"nginx_port": 18088, "nginx_tls_port": 18443, "nginx_server_names": ["localhost", "127.0.0.1", "::1"]}
     content = inventory(apps, network, **edge | {"app_users": users} | variables)
     hosts = write_inventory(folder, content)
-    done = ansible_playbook("-i", hosts, "tests/lib/render.yml", "-e", f"rendered={rendered}")
+    create_secrets(hosts)
+    done = ansible_playbook("-i", hosts, "tests/lib/render.yml", "--limit", limit, "-e", f"rendered={rendered}")
     assert done.returncode == 0, done.stdout
     tiers = content["all"]["children"].values()
     return Cluster(
@@ -119,12 +130,12 @@ def render(folder: Path, apps: int, network: str = "192.0.2.{}", **variables: An
 
 
 def render_all(
-    tmp_path_factory: pytest.TempPathFactory, apps: int, clusters: dict[str, dict[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory, apps: int, clusters: dict[str, dict[str, Any]], limit: str = "all"
 ) -> dict[str, Cluster]:
     """Render clusters of `apps` nodes, given as variables by name; return them by name."""
     with ThreadPoolExecutor(2) as pool:
         jobs = {
-            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), apps, **variables)
+            name: pool.submit(render, tmp_path_factory.mktemp("cluster"), apps, limit=limit, **variables)
             for name, variables in clusters.items()
         }
     return {name: job.result() for name, job in jobs.items()}

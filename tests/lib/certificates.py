@@ -20,17 +20,17 @@ class Pair:
     key: Path
     ca: Path
 
-    def redis_options(self):
-        """What redis-server is told on its command line."""
+    def redis_options(self) -> list[str | Path]:
+        """Return the options of redis-server for this pair."""
         files = {"cert": self.certificate, "key": self.key, "ca-cert": self.ca}
         return ["--tls-auth-clients", "no", *(word for name in files for word in (f"--tls-{name}-file", files[name]))]
 
 
-def _name(text):
+def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _subject(name):
+def _subject(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -38,9 +38,9 @@ def _subject(name):
 
 
 class Authority:
-    """A CA whose files lie in a folder."""
+    """A CA with its files in a directory."""
 
-    def __init__(self, folder: Path, name="ca"):
+    def __init__(self, folder: Path, name: str = "ca") -> None:
         self.folder, self.name = folder, name
         self.file = folder / f"{name}.crt"
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -55,8 +55,8 @@ class Authority:
         self.certificate = builder.sign(self._key, hashes.SHA256())
         self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, *names, title="server", begins=-1, days=90) -> Pair:
-        """A certificate for these names and addresses; begins and days are counted from now."""
+    def issue(self, *names: str, title: str = "server", begins: float = -1, days: float = 90) -> Pair:
+        """Create a certificate for these names and addresses, valid from `begins` until `days` days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(title, key, begins, days)
         if names:
@@ -67,7 +67,9 @@ class Authority:
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return pair
 
-    def _builder(self, title, key, begins, days):
+    def _builder(
+        self, title: str, key: ec.EllipticCurvePrivateKey, begins: float, days: float
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         public = key.public_key()
         return (

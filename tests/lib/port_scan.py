@@ -1,61 +1,72 @@
-"""Who may reach which port: by docs/firewall.md, and in truth."""
+"""Allowed network flows, and a port scan that finds the flows that are possible."""
 
 import json
-import re
 import shlex
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
-ROW = re.compile(r"^\| ([a-z, ]+) \| (\d+) \| (\w+) \|$", re.MULTILINE)
-ANYWHERE = "anywhere"
+from lib.ansible_runs import load_module
 
-# Runs on the machine that knocks: prints what each port says, "open" or "refused". Those that say nothing are left out.
-# Arguments: the address to knock from ("" for any), up to which port, from 1 on (0 for any), the address to knock at,
-# "first-last" or "port,port", seconds to wait.
+topology = load_module("plugins/filter/topology.py")
+ANYWHERE = topology.ANYWHERE
+
+# Runs on the scanning host and prints the result of each port, "open" or "refused"; silent ports are left out.
+# Arguments: source address ("" for any), highest source port, counted from 1 (0 for any), scanned address,
+# "first-last" or "port,port", timeout in seconds.
 PROBE = """
 import json, resource, select, socket, struct, sys, time
-own, sources, address, ports, patience = sys.argv[1:]
+own, sources, address, ports, timeout = sys.argv[1:]
 first, dash, last = ports.partition("-")
 ports = range(int(first), int(last) + 1) if dash else [int(port) for port in ports.split(",")]
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 family, kind, _, _, where = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
-heard = {}
+results = {}
 size = min(8000, most - 50)
 for begin in range(0, len(ports), size):
-    poll, knocks = select.epoll(), {}
+    poll, probes = select.epoll(), {}
     for port in ports[begin:begin + size]:
-        knock = socket.socket(family, kind)
-        knock.setblocking(False)
+        probe = socket.socket(family, kind)
+        probe.setblocking(False)
         if int(sources):
-            knock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            knock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it may come again at once
-            knock.bind((own, port % int(sources) + 1))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # to use the port again
+            probe.bind((own, port % int(sources) + 1))
         elif own:
-            knock.bind((own, 0))
-        knock.connect_ex((where[0], port, *where[2:]))
-        knocks[knock.fileno()] = port, knock
-        poll.register(knock, select.EPOLLOUT)
-    end = time.monotonic() + float(patience)
-    while knocks and (left := end - time.monotonic()) > 0:
+            probe.bind((own, 0))
+        probe.connect_ex((where[0], port, *where[2:]))
+        probes[probe.fileno()] = port, probe
+        poll.register(probe, select.EPOLLOUT)
+    end = time.monotonic() + float(timeout)
+    while probes and (left := end - time.monotonic()) > 0:
         for number, _ in poll.poll(left):
-            port, knock = knocks.pop(number)
-            heard[port] = "refused" if knock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) else "open"
-            knock.close()
-    for _, knock in knocks.values():
-        knock.close()
+            port, probe = probes.pop(number)
+            results[port] = "refused" if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) else "open"
+            probe.close()
+    for _, probe in probes.values():
+        probe.close()
     poll.close()
-print(json.dumps(heard))
+print(json.dumps(results))
 """
 
 
-def knock(run, address, ports="1-65535", own="", sources=0, patience=0.5):
-    """Return what the ports at an address say, by number; run(command) runs a shell command where it is to be tried."""
-    words = [own, sources, address, ports if isinstance(ports, str) else ",".join(map(str, sorted(ports))), patience]
+def scan(
+    run: Callable[[str], str],
+    address: str,
+    ports: str | Iterable[int] = "1-65535",
+    own: str = "",
+    sources: int = 0,
+    timeout: float = 0.5,
+) -> dict[int, str]:
+    """Scan the ports of an address; return "open" or "refused" by port, without silent ports.
+
+    run: runs a shell command on the scanning host and returns its output. own: source address.
+    sources: highest source port. timeout: in seconds.
+    """
+    words = [own, sources, address, ports if isinstance(ports, str) else ",".join(map(str, sorted(ports))), timeout]
     command = shlex.join(["python3", "-c", PROBE, *map(str, words)])
-    return {int(port): said for port, said in json.loads(run(command)).items()}
+    return {int(port): result for port, result in json.loads(run(command)).items()}
 
 
-def documented():
-    """Return who may reach what: {(group, port): the group that may, or ANYWHERE}."""
-    text = (Path(__file__).resolve().parents[2] / "docs" / "firewall.md").read_text()
-    return {(group, int(port)): source for groups, port, source in ROW.findall(text) for group in groups.split(", ")}
+def documented() -> dict[tuple[str, int], str]:
+    """Return the allowed flows: {(group, port): the group whose hosts may connect, or ANYWHERE}."""
+    return {(group, flow["port"]): flow["from"] for flow in topology.default_flows() for group in flow["to"]}

@@ -1,86 +1,116 @@
-"""The balancer's rendered files with the nginx of this computer, and nodes that answer as a test wishes."""
+"""The nginx of this computer with the rendered configuration, and app nodes with programmable responses."""
 
 import re
-import shutil
 import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from email.message import Message
 from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
-from lib.ansible_runs import load_module, tool
+from lib.ansible_runs import Cluster, load_module, tool
 from lib.redis_server import free_port
 
 upstream = load_module("plugins/modules/nginx_upstream.py")
+config = load_module("plugins/modules/nginx_config.py")
+
+REASON = {"by": "ada@desk", "since": "2026-11-22T10:00:00Z", "reason": 'a "new" disk\nand more; {'}
+# A response: status, headers, body, and the seconds until it was complete.
+Response = tuple[int, Message, str, float]
 
 
-def certificate(folder):
-    """Make a certificate for this computer, nginx.crt, and its key; it is its own authority."""
+def certificate(directory: Path) -> None:
+    """Create a self-signed certificate for this computer, nginx.crt, and its key, nginx.key."""
     subject = ("-subj", "/CN=balancer", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1")
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    files = ("-keyout", folder / "nginx.key", "-out", folder / "nginx.crt")
+    files = ("-keyout", directory / "nginx.key", "-out", directory / "nginx.crt")
     command = [tool("openssl", "openssl"), "req", "-x509", "-days", "2", *key, *subject, *files]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def configuration(folder, cluster, servers, out=(), ports=None):
-    """Write the files so that they touch nothing else on this computer; return the path of nginx.conf.
+def configuration(
+    directory: Path,
+    cluster: Cluster,
+    servers: Mapping[str, str],
+    drained: Collection[str] = (),
+    ports: tuple[int, int] | None = None,
+) -> Path:
+    """Write the files so that they affect nothing else on this computer; return the path of nginx.conf.
 
-    `servers` are addresses by name; those in `out` are drained; on `ports`, of HTTP and HTTPS, it listens at 127.0.0.1
-    only.
+    servers: addresses by name. drained: names of drained nodes. ports: of HTTP and HTTPS at 127.0.0.1, in place of the
+    rendered ports at all addresses. Maintenance mode is on.
     """
-    certificate(folder)
-    text = re.sub(r"/var/log/nginx|/run(?=/nginx\.pid)|/etc/anynode/tls", str(folder), cluster.text("nginx.conf"))
-    undrain_kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    directories = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in undrain_kinds)
+    certificate(directory)
+    text = re.sub(r"/var/log/nginx|/run(?=/nginx\.pid)|/etc/anynode/tls", str(directory), cluster.text("nginx.conf"))
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    directories = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds)
     text = text.replace("http {", f"http {{ {directories}", 1)
-    for name in ("upstream.conf", "upstream-reads.conf", "maintenance.conf", "maintenance-bypass.conf"):
-        text = text.replace(f"/etc/nginx/{name}", f"{folder}/{name}")
     if ports:
         text = re.sub(r"listen \[::\].*", "", text)
         for rendered, port in zip((18088, 18443), ports, strict=True):
             text = text.replace(f"listen {rendered}", f"listen 127.0.0.1:{port}")
-        text = text.replace("user www-data;", "user root root;")  # the folder is for nobody else; ignored if not root
-    (folder / "nginx.conf").write_text(text)
-    for name in ("maintenance.conf", "maintenance-bypass.conf"):
-        shutil.copy(cluster.files / name, folder)
-    after, _alone = upstream.change({}, servers, "max_fails=2 fail_timeout=5s")
-    after, _alone = upstream.change(after, drain=out)
-    (folder / "upstream.conf").write_text(upstream.render(after))
-    (folder / "upstream-reads.conf").write_text(upstream.render_reads(after))
-    return folder / "nginx.conf"
+        text = text.replace("user www-data;", "user root root;")  # pytest's directory is private; ignored if not root
+    state, _last_active = upstream.change({"nodes": {}, "server_options": ""}, servers, "max_fails=2 fail_timeout=5s")
+    state, _last_active = upstream.change(state, drain=drained)
+    files = {
+        "upstream.conf": upstream.render(state),
+        "retry-methods.conf": upstream.render_retry_methods(state),
+        "maintenance.conf": config.render_maintenance(REASON),
+        "maintenance-bypass.conf": config.render_bypass(cluster.secrets["nginx_maintenance_bypass_token"]),
+    }
+    for name, content in files.items():
+        (directory / name).write_text(content)
+        text = text.replace(f"/etc/nginx/{name}", f"{directory}/{name}")
+    path = directory / "nginx.conf"
+    path.write_text(text)
+    return path
 
 
 class Node(ThreadingHTTPServer):
-    """A node on loopback. It notes what it is sent, and answers with `status`, `headers` and `body` after `seconds`."""
+    """An app node on loopback. It records its requests, and responds with the attributes after `seconds`."""
 
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, seconds=0, status=200, port=0, headers=None, body=b"own words"):
+    def __init__(
+        self,
+        seconds: float = 0,
+        status: int = 200,
+        port: int = 0,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"from the node",
+    ) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.seconds, self.status, self.headers, self.body = seconds, status, headers or {}, body
-        self.received, self.heads, self.answered, self.closing = [], [], [], Event()
+        self.received: list[tuple[str, str | bytes]] = []
+        self.heads: list[tuple[str, Message]] = []
+        self.answered: list[str] = []
+        self.closing = Event()
         self.address = f"127.0.0.1:{self.server_port}"
         Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         self.closing.set()
         self.shutdown()
         self.server_close()
 
-    def handle_error(self, request, client_address):
-        """Whoever was not waited for complains to nobody."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing when a client has closed its connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: Node
+    raw_requestline: bytes
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer is one segment: two would wait for each other's acknowledgement
+    wbufsize = -1  # a single segment: a second segment would wait for the acknowledgement of the first
 
-    def answer(self):
+    def respond(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.received.append((self.command, self.path))
         self.server.heads.append((self.requestline, self.headers))
@@ -95,76 +125,98 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.server.answered.append(self.path)
 
-    do_GET = do_HEAD = do_POST = do_OPTIONS = answer
+    do_GET = do_HEAD = do_POST = do_OPTIONS = respond
 
-    def send_error(self, *_arguments, **_options):
-        """What is no request; nginx must not send that."""
+    def send_error(self, *_arguments: Any, **_options: Any) -> None:
+        """Record a malformed request, which nginx must not send."""
         self.server.received.append(("?", self.raw_requestline))
         self.close_connection = True
 
-    def log_message(self, *_arguments):
+    def log_message(self, *_arguments: Any) -> None:
         pass
 
 
 class Balancer:
-    """An nginx that runs. `port` is that of HTTPS, `plain_port` that of HTTP."""
+    """A running nginx. `port` is its HTTPS port, `plain_port` its HTTP port, `node` its first node."""
 
-    def __init__(self, plain_port, port, key, authority):
+    node: Node
+
+    def __init__(self, plain_port: int, port: int, token: str, authority: Path) -> None:
         self.plain_port, self.port = plain_port, port
-        self.let_in = {"Cookie": f"maintenance={key}"}
+        self.bypass = {"Cookie": f"maintenance_bypass={token}"}
         self.authority = authority
         self.tls = self.trust()
 
-    def trust(self):
-        """What a client that trusts this balancer's authority is made of."""
+    def trust(self) -> ssl.SSLContext:
+        """Return the TLS context of a client that trusts this balancer's certificate."""
         return ssl.create_default_context(cafile=self.authority)
 
-    def ask(self, method="GET", path="/", headers=None, plain=False, **server_options):
-        """Return status, headers and body of the answer, and the seconds that it took; maintenance is passed."""
-        if plain:
-            connection = HTTPConnection("127.0.0.1", self.plain_port, timeout=30)
-        else:
-            connection = HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.tls)
+    def request(
+        self,
+        method: str = "GET",
+        path: str = "/",
+        headers: Mapping[str, str] | None = None,
+        plain: bool = False,
+        **options: Any,
+    ) -> Response:
+        """Send a request that bypasses maintenance mode; return the response. options: see http.client."""
+        connection = (
+            HTTPConnection("127.0.0.1", self.plain_port, timeout=30)
+            if plain
+            else HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.tls)
+        )
         begin = time.monotonic()
         try:
-            connection.request(method, path, headers=self.let_in | (headers or {}), **server_options)
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read().decode(), time.monotonic() - begin
+            connection.request(method, path, headers=self.bypass | dict(headers or {}), **options)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read().decode(), time.monotonic() - begin
         finally:
             connection.close()
 
-    def connect(self, plain=False, source="127.0.0.1", tls=None, name="localhost", session=None):
-        """Return a socket that speaks TLS, unless it is to be plain."""
+    def connect(
+        self,
+        plain: bool = False,
+        source: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        name: str | None = "localhost",
+        session: ssl.SSLSession | None = None,
+    ) -> Any:
+        """Return a socket, after the TLS handshake unless it is plain."""
         address = "127.0.0.1", self.plain_port if plain else self.port
         connection = socket.create_connection(address, timeout=30, source_address=(source, 0))
         return connection if plain else (tls or self.tls).wrap_socket(connection, server_hostname=name, session=session)
 
-    def send(self, request, plain=False):
-        """Return all that comes back, until nginx closes the connection or says nothing more."""
-        answer = b""
+    def send(self, request: bytes, plain: bool = False) -> bytes:
+        """Return everything that nginx sends before it closes the connection or pauses."""
+        received = b""
         with self.connect(plain) as connection, suppress(TimeoutError, ConnectionError):
             connection.sendall(request)
             while part := connection.recv(65536):
-                answer += part
+                received += part
                 connection.settimeout(0.1)
-        return answer
+        return received
 
 
 @contextmanager
-def balancer(folder, cluster, *nodes, out=()):
-    """Run nginx before these nodes; those whose numbers are in `out` are drained."""
+def balancer(
+    directory: Path, cluster: Cluster, *nodes: Node | str, drained: Collection[int] = ()
+) -> Iterator[Balancer]:
+    """Run nginx in front of nodes or addresses; `drained` has the numbers of the drained nodes."""
     ports = free_port(), free_port()
     servers = {str(number): node if isinstance(node, str) else node.address for number, node in enumerate(nodes)}
-    path = configuration(folder, cluster, servers, map(str, out), ports)
+    path = configuration(directory, cluster, servers, list(map(str, drained)), ports)
     command = [tool("nginx", "nginx-light"), "-c", path, "-g", "daemon off;"]
-    with (folder / "stderr").open("w") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
+    with (directory / "stderr").open("w") as stderr:
+        process = subprocess.Popen(command, stdout=stderr, stderr=stderr)
     try:
-        # nginx writes its pid when it listens.
-        while not (folder / "nginx.pid").exists():
-            assert process.poll() is None, (folder / "stderr").read_text()
+        # nginx writes its pid file when it listens.
+        while not (directory / "nginx.pid").exists():
+            assert process.poll() is None, (directory / "stderr").read_text()
             time.sleep(0.01)
-        yield Balancer(*ports, cluster.secrets["nginx_maintenance_bypass_token"], folder / "nginx.crt")
+        lb = Balancer(*ports, cluster.secrets["nginx_maintenance_bypass_token"], directory / "nginx.crt")
+        if nodes and isinstance(nodes[0], Node):
+            lb.node = nodes[0]
+        yield lb
     finally:
         process.terminate()
         process.wait(10)

@@ -13,7 +13,7 @@ from anynode.sessions.breaker import Breaker
 from lib.demo_app import environ
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "docs" / "asvs.md").read_text()
+TEXT = (ROOT / "docs" / "reference" / "asvs.md").read_text()
 # Number and level of each requirement of ASVS 5.0.0 that the page must answer.
 LEVELS = {
     "7.1.1": 2, "7.1.2": 2, "7.1.3": 2,

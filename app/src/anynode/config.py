@@ -9,7 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_PLACEHOLDERS = re.compile(r"change[-_ ]?(me|this)|replace[-_ ]?(me|this)|placeholder|example|your[-_ ]|<.*>", re.I)
+# A text that consists of such words and of no others: a random secret may well contain "xxx". Same rule as preflight's,
+# plugins/module_utils/anynode/validation/secrets.py; tests/unit/test_secret_rules.py compares the two.
+_WORDS = """
+    change me placeholder password passwort passwd secret example sample dummy default todo tbd fixme x{3,} replace
+    insert enter put set your my our the this that is here please now random value key token string app redis admin
+    chars? characters? long very at least with
+"""
+_PLACEHOLDERS = re.compile(rf"\A(<.*>|[^a-z]*(({'|'.join(_WORDS.split())})[^a-z]*)+)\Z", re.I)
 _HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(?:1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
 _MAX_SECONDS = 365 * 24 * 3600
 

@@ -1,27 +1,30 @@
-"""Bad input: the right status, a clear message, and the session as it was; on every node and through the balancer."""
+"""Bad input gets the right status and a clear message, and leaves the session as it was; on every host."""
 
 import secrets
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from lib.cluster import Client, Cluster
 
 COOKIE = "__Host-session="
 UNKNOWN = COOKIE + "A" * 45
-NOBODY = f"nobody-{secrets.token_hex(4)}"  # another one in each run: its failures are remembered for a while
+NOBODY = f"nobody-{secrets.token_hex(4)}"  # a new name each time: failures count for a while
 
 
 @pytest.fixture
-def session(cluster):
-    """A visitor with a counter of 1 and a note, which must be so at the end, too."""
-    visitor = cluster.log_in(cluster.apps[0])
-    visitor.post(cluster.apps[0], "/api/counter")
-    assert visitor.request("PUT", cluster.apps[0], "/api/note", json={"note": "mine"}).status_code == 200
-    yield visitor
-    for host in cluster.doors:
-        body = visitor.get(host).json()
+def session(cluster: Cluster) -> Iterator[Client]:
+    """A client with a counter of 1 and a note, which must be the same at the end of the test."""
+    client = cluster.log_in(cluster.apps[0])
+    client.post(cluster.apps[0], "/api/counter")
+    assert client.request("PUT", cluster.apps[0], "/api/note", json={"note": "mine"}).status_code == 200
+    yield client
+    for host in cluster.http_hosts:
+        body = client.get(host).json()
         assert (body["counter"], body["note"]) == (1, "mine")
 
 
-BAD = {
+BAD: dict[str, tuple[int | tuple[int, ...], str, str, dict[str, Any]]] = {
     "a wrong password": (401, "POST", "/api/login", {"json": {"username": "demo", "password": "wrong"}}),
     "an unknown user": (401, "POST", "/api/login", {"json": {"username": NOBODY, "password": "wrong"}}),
     "a forged cookie": (401, "GET", "/api/session", {"headers": {"Cookie": COOKIE + "../../etc/passwd"}}),
@@ -49,25 +52,25 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_bad_input(cluster, session, what):
-    """See BAD for what is sent and what must come back."""
-    statuses, method, path, options = BAD[what]
-    statuses = statuses if isinstance(statuses, tuple) else (statuses,)  # nginx and gunicorn differ in one
-    for host in cluster.doors:
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(cluster: Cluster, session: Client, name: str) -> None:
+    """BAD has the requests and the expected statuses."""
+    statuses, method, path, options = BAD[name]
+    statuses = statuses if isinstance(statuses, tuple) else (statuses,)  # nginx and gunicorn differ in one status
+    for host in cluster.http_hosts:
         answer = session.request(method, host, path, **options)
         assert answer.status_code in statuses, f"{host}: {answer.status_code} {answer.text[:200]}"
         assert "Traceback" not in answer.text
-        if "oversized" not in what:  # turned away by the server before there is a request
+        if "oversized" not in name:  # refused by the server before the app gets the request
             assert answer.json()["error"]
             assert answer.json()["request_id"]
 
 
-def test_a_wrong_password_and_an_unknown_user_get_the_same_words(cluster):
-    """Nobody learns which names exist."""
-    for host in cluster.doors:
+def test_a_wrong_password_and_an_unknown_user_get_the_same_message(cluster: Cluster) -> None:
+    """Answers don't reveal which names exist."""
+    for host in cluster.http_hosts:
         texts = {
-            cluster.visitor().post(host, "/api/login", {"username": name, "password": "wrong"}).json()["error"]
+            cluster.client().post(host, "/api/login", {"username": name, "password": "wrong"}).json()["error"]
             for name in ("demo", NOBODY)
         }
         assert len(texts) == 1

@@ -1,90 +1,91 @@
-"""Maintenance: visitors are told, those who deploy get in, and nothing else notices."""
+"""Maintenance mode: clients get 503 with a page, operators bypass it, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
-from lib.cluster import changed
+from lib.cluster import Client, Cluster, Run
 
-FILE = "/etc/nginx/maintenance.conf"
-MASTER = "systemctl show --value --property MainPID nginx.service"
+STATE = "/var/lib/anynode/maintenance.json"
+MAIN_PID = "systemctl show --value --property MainPID nginx.service"
+Enabled = tuple[Client, Run]
 
 
-def switch(cluster, state, *arguments):
-    """Run the playbook, which must succeed; return its output."""
-    done = cluster.playbook("playbooks/maintenance.yml", "-e", f"state={state}", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def switch(cluster: Cluster, state: str, *arguments: str) -> Run:
+    """Enable or disable maintenance mode, which must succeed."""
+    run = cluster.playbook("playbooks/maintenance.yml", "-e", f"state={state}", *arguments)
+    assert run.ok, run.output
+    return run
 
 
 @pytest.fixture(scope="module")
-def announced(cluster):
-    """A visitor who was logged in before, and what the playbook printed; maintenance is off afterwards."""
-    visitor, master = cluster.log_in(cluster.balancer), cluster.run(cluster.balancer, MASTER)
+def enabled(cluster: Cluster) -> Iterator[Enabled]:
+    """Maintenance mode for the tests of this file; yields a client that was logged in before, and the run."""
+    client, main_pid = cluster.log_in(cluster.balancer), cluster.run(cluster.balancer, MAIN_PID)
     try:
-        yield visitor, switch(cluster, "on", "-e", "reason='new database'")
+        yield client, switch(cluster, "on", "-e", "reason='new database'")
     finally:
-        output = switch(cluster, "off")
-    assert "Maintenance is off" in output
-    assert visitor.get(cluster.balancer).json()["user"] == cluster.account["username"]
-    assert cluster.run(cluster.balancer, MASTER) == master
-    assert set(changed(switch(cluster, "off")).values()) == {0}
+        switch(cluster, "off")
+    assert client.get(cluster.balancer).json()["user"] == cluster.account["username"]
+    assert cluster.run(cluster.balancer, MAIN_PID) == main_pid
 
 
-@pytest.mark.parametrize(("accept", "kind"), [("application/json", "application/json"), ("text/html", "text/html")])
+@pytest.mark.parametrize("kind", ["application/json", "text/html"])
 @pytest.mark.parametrize("path", ["/", "/api/session", "/healthz"])
-def test_visitors_are_told_and_nodes_know_them_still(cluster, announced, accept, kind, path):
-    """503 with Retry-After and the request's id: a page to people, JSON to programs."""
-    visitor, _output = announced
-    answer = visitor.get(cluster.balancer, path, headers={"Accept": accept})
+def test_clients_get_503_and_sessions_remain(cluster: Cluster, enabled: Enabled, kind: str, path: str) -> None:
+    """With Retry-After and the request's id: a page for browsers, JSON for programs. The reason is not published."""
+    client, _run = enabled
+    answer = client.get(cluster.balancer, path, headers={"Accept": kind})
     assert (answer.status_code, answer.headers["Content-Type"]) == (503, kind)
     assert int(answer.headers["Retry-After"]) >= 1
     assert answer.headers["X-Request-ID"] in answer.text
     assert "We are working on this site" in answer.text
     assert "new database" not in answer.text
     for host in cluster.apps:
-        assert visitor.get(host).status_code == 200
+        assert client.get(host).status_code == 200
 
 
-def test_the_address_in_the_summary_lets_its_reader_in(cluster, announced):
-    """It gives a cookie that scripts can't read, and is not logged; a wrong key gives nothing."""
-    visitor, output = announced
-    key = cluster.secret("nginx_maintenance_bypass_token")
-    assert f"/.balancer/enter/{key}" in output
-    answer = cluster.visitor().get(cluster.balancer, f"/.balancer/enter/{key}", allow_redirects=False)
+def test_the_url_in_the_summary_bypasses_maintenance_mode(cluster: Cluster, enabled: Enabled) -> None:
+    """It sets a cookie that scripts can't read, and is not logged; a wrong token sets no cookie."""
+    client, run = enabled
+    token = cluster.secret("nginx_maintenance_bypass_token")
+    assert f"/.balancer/bypass/{token}" in run.output
+    answer = cluster.client().get(cluster.balancer, f"/.balancer/bypass/{token}", allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
     cookie, *attributes = answer.headers["Set-Cookie"].split("; ")
+    assert cookie.startswith("maintenance_bypass=")
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(attributes)
-    answer = visitor.get(cluster.balancer, headers={"Cookie": f"{visitor.cookie}; {cookie}"})
+    answer = client.get(cluster.balancer, headers={"Cookie": f"{client.cookie}; {cookie}"})
     assert answer.json()["user"] == cluster.account["username"]
-    answer = cluster.visitor().get(cluster.balancer, "/.balancer/enter/wrong", allow_redirects=False)
+    answer = cluster.client().get(cluster.balancer, "/.balancer/bypass/wrong", allow_redirects=False)
     assert (answer.status_code, "Set-Cookie" in answer.headers) == (404, False)
-    assert visitor.get(cluster.balancer, headers={"Cookie": "maintenance=wrong"}).status_code == 503
-    assert cluster.run(cluster.balancer, f"grep -rlE '{key}|balancer/enter' /var/log/nginx || true") == ""
+    assert client.get(cluster.balancer, headers={"Cookie": "maintenance_bypass=wrong"}).status_code == 503
+    assert cluster.run(cluster.balancer, f"grep -rlE '{token}|balancer/bypass' /var/log/nginx || true") == ""
 
 
-def test_runs_leave_it_on_say_so_and_get_in(cluster, announced):
-    """The login check passes through the balancer; who announced it first stays named."""
-    before = cluster.run(cluster.balancer, f"cat {FILE}")
-    output = cluster.converge("--tags", "nginx,check")
-    assert set(changed(output).values()) == {0}
-    assert "through the balancer, on " in output
-    assert "Maintenance is on since " in output
-    assert set(changed(switch(cluster, "on", "-e", "reason=other")).values()) == {0}
-    assert cluster.run(cluster.balancer, f"cat {FILE}") == before
+def test_site_yml_leaves_it_enabled_and_the_session_check_bypasses_it(cluster: Cluster, enabled: Enabled) -> None:
+    """The run reports it. The first reason stays when it is enabled again."""
+    before = cluster.run(cluster.balancer, f"cat {STATE}")
+    assert "new database" in before
+    run = cluster.converge("--tags", "nginx,verify")
+    assert run.idempotent, run.output
+    assert "through the balancer, on " in run.output
+    assert "new database" in run.output
+    assert switch(cluster, "on", "-e", "reason=other").idempotent
+    assert cluster.run(cluster.balancer, f"cat {STATE}") == before
 
 
-def test_a_configuration_that_nginx_refuses_stays_out(cluster, announced):
-    """With nginx's own words, and with the file as it was."""
+def test_a_configuration_that_nginx_refuses_is_not_loaded(cluster: Cluster, enabled: Enabled) -> None:
+    """With nginx's own message; maintenance mode stays enabled."""
+    client, _run = enabled
     cluster.run(cluster.balancer, "cp -p /etc/nginx/nginx.conf /root/ && echo 'banana;' >>/etc/nginx/nginx.conf")
-    before = cluster.run(cluster.balancer, f"cat {FILE}")
+    before = cluster.run(cluster.balancer, f"cat {STATE} /etc/nginx/maintenance.conf")
     try:
-        done = cluster.playbook("playbooks/maintenance.yml", "-e", "state=off")
-        assert done.returncode != 0
-        assert 'unknown directive "banana"' in done.stdout
-        assert cluster.run(cluster.balancer, f"cat {FILE}") == before
+        run = cluster.playbook("playbooks/maintenance.yml", "-e", "state=off")
+        assert not run.ok
+        assert 'unknown directive "banana"' in run.words
+        assert cluster.run(cluster.balancer, f"cat {STATE} /etc/nginx/maintenance.conf") == before
     finally:
         cluster.run(cluster.balancer, "mv /root/nginx.conf /etc/nginx/")
-
-
-def test_a_state_that_is_none_is_refused(cluster):
-    done = cluster.playbook("playbooks/maintenance.yml", "-e", "state=maybe")
-    assert done.returncode != 0
-    assert "maybe is no state; nothing was changed." in done.stdout
+    assert client.get(cluster.balancer).status_code == 503

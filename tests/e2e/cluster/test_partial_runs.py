@@ -1,24 +1,47 @@
-"""Runs for some hosts, some roles, or machines that were not made here touch what was named, and change nothing."""
+"""Runs with --limit, and runs on hosts that Anynode did not create, change nothing on a deployed cluster.
+
+molecule runs these tests after tests/e2e/repair: they also show that the repairs are complete.
+"""
+
+from pathlib import Path
 
 import pytest
 import yaml
-from lib.cluster import ROOT, changed
+from lib.cluster import ROOT, Cluster
+from lib.deployments import audit_log_sizes
+
+# roles/topology/defaults has these for hosts in the group local_nodes.
+LOCAL_LIMITS = {
+    "nginx_requests_per_second": 5000,
+    "nginx_requests_burst": 5000,
+    "nginx_logins_per_minute": 6000,
+    "nginx_logins_burst": 500,
+    "nginx_connections_per_client": 2000,
+    "firewall_connections_per_client": 10000,
+    "nginx_hsts_seconds": 0,
+}
 
 
 @pytest.mark.parametrize("limit", ["app2", "nginx,redis"])
-def test_a_limited_run_needs_no_facts_of_other_hosts(cluster, limit):
-    """Only the hosts that were named are touched, and nothing changes on them."""
-    output = cluster.converge("--limit", limit)
+def test_a_limited_run_needs_no_facts_of_other_hosts(cluster: Cluster, limit: str) -> None:
+    """It reaches only the named hosts. It changes nothing, and so writes nothing to the audit log."""
+    before = audit_log_sizes(cluster)
+    run = cluster.converge("--limit", limit)
     named = {host for each in limit.split(",") for host in cluster.groups.get(each, [each])}
-    assert set(changed(output)) == named
-    assert set(changed(output).values()) == {0}, output
+    assert set(run.changed) == named
+    assert run.idempotent, run.output
+    assert audit_log_sizes(cluster) == before
 
 
-def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tmp_path):
-    """The same machines, listed as production lists real ones: nothing changes, and no container is asked about."""
+def test_check_mode_on_hosts_that_were_not_created_here_reports_no_change_and_no_secret(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The same hosts, listed as in a production inventory: no container is queried.
+
+    With --diff -vvv, on the controller as well as in the logs of the nodes.
+    """
     ssh = cluster.inventory.parent / ".secrets" / "ssh"
-    local = yaml.safe_load((ROOT / "group_vars" / "local_nodes.yml").read_text())
-    variables = {name: value for name, value in local.items() if name.startswith(("nginx_", "firewall_"))} | {
+    variables = LOCAL_LIMITS | {
         "ansible_user": "ops",
         "ansible_ssh_private_key_file": f"{ssh}/id_ed25519",
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh}/known_hosts",
@@ -33,7 +56,8 @@ def test_machines_that_were_not_made_here_are_reached_over_ssh_alone(cluster, tm
     groups["app"]["vars"] = {"firewall_extra_ports": cluster.extra_ports}
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"vars": variables, "children": groups}}))
-    output = cluster.converge(inventory=inventory)
-    assert "TASK [local_nodes" not in output
-    assert set(changed(output)) == set(cluster.address)
-    assert set(changed(output).values()) == {0}, output
+    run = cluster.converge("--check", "--diff", "-vvv", inventory=inventory)
+    assert "local_nodes" not in run.roles
+    assert set(run.changed) == set(cluster.address)
+    assert run.idempotent, run.output
+    assert [name for name, line in cluster.secrets().items() if line in run.output] == []

@@ -1,82 +1,86 @@
-"""Redis: what it keeps, whom it lets in, and what visitors see when it is away."""
+"""Redis: durability, access control, and answers to clients while it is unavailable."""
 
 import time
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import yaml
-from lib.acl import ANYBODY, FORBIDDEN, REFUSALS, allowed, replies
-from lib.cluster import ROOT, eventually
+from lib.acl import FORBIDDEN, REFUSALS, UNRESTRICTED, allowed, replies
+from lib.cluster import ROOT, Client, Cluster, eventually
 
 TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
 APP_COMMANDS = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_app_commands"]
 
 
-def redis_cli(cluster, user, arguments, lines="", connection=TLS, password=None):
-    """What redis-cli prints on Redis's machine, errors, too."""
+def redis_cli(
+    cluster: Cluster, user: str, arguments: str, lines: str = "", connection: str = TLS, password: str | None = None
+) -> str:
+    """Run redis-cli on the host of Redis; return its output, including errors."""
     password = password or cluster.secret(f"redis_{user}_password")
     command = f"REDISCLI_AUTH={password} redis-cli {connection} --no-auth-warning --user {user} {arguments} 2>&1"
     return cluster.run(cluster.redis, f"{command} <<'END'\n{lines}\nEND", check=False)
 
 
-def admin(cluster, command, lines=""):
-    """Run a Redis command as the account of those who look after it."""
-    return redis_cli(cluster, "admin", command, lines)
+def admin(cluster: Cluster, *words: str) -> str:
+    """Run a Redis command as the ACL user of operators."""
+    return redis_cli(cluster, "admin", *words)
 
 
-def serves(visitor, host):
-    """Whether all processes of a node serve.
+def serves(client: Client, host: str) -> bool:
+    """Return whether all processes of a node serve.
 
-    Each finds out by itself, within a second, that Redis is back, and one of them may answer many requests in a row:
-    so for longer than that no request may fail.
+    Each process detects within a second that Redis is available again, and a single process may answer many requests in
+    a row. So no request may fail for longer than that.
     """
     end = time.monotonic() + 1.5
     while time.monotonic() < end:
-        if visitor.get(host).status_code != 200:
+        if client.get(host).status_code != 200:
             return False
     return True
 
 
-def test_redis_forgets_nobody(cluster):
-    """Writes go to the append-only file within a second, and nothing is evicted."""
+def test_redis_is_configured_to_keep_sessions(cluster: Cluster) -> None:
+    """Writes are in the append-only file within a second, and no key is evicted."""
     assert admin(cluster, "config get appendonly").split()[1] == "yes"
     assert admin(cluster, "config get appendfsync").split()[1] == "everysec"
     assert admin(cluster, "config get maxmemory-policy").split()[1] == "noeviction"
     assert int(admin(cluster, "config get maxmemory").split()[1]) == 256 * 2**20
 
 
-def test_sessions_outlive_the_death_of_redis(cluster):
-    """systemd starts it again by itself, and what was acknowledged more than a second before is there."""
-    visitor = cluster.log_in(cluster.apps[0])
-    assert visitor.post(cluster.apps[0], "/api/counter").json()["counter"] == 1
+def test_sessions_survive_a_crash_of_redis(cluster: Cluster) -> None:
+    """systemd starts it again, and writes acknowledged more than a second before are kept."""
+    client = cluster.log_in(cluster.apps[0])
+    assert client.post(cluster.apps[0], "/api/counter").json()["counter"] == 1
     time.sleep(1.5)
     cluster.run(cluster.redis, "systemctl kill --signal KILL redis-server")
-    assert eventually(lambda: serves(visitor, cluster.apps[1]))
-    assert visitor.get(cluster.apps[1]).json()["counter"] == 1
+    assert eventually(lambda: serves(client, cluster.apps[1]))
+    assert client.get(cluster.apps[1]).json()["counter"] == 1
 
 
-def test_the_sandbox_of_debians_unit_is_kept(cluster):
-    """Our drop-in adds to it and takes nothing away."""
+def test_the_sandbox_of_debians_unit_is_kept(cluster: Cluster) -> None:
+    """Anynode's drop-in adds to it and removes nothing."""
     shown = cluster.run(cluster.redis, "systemctl show redis-server -p ProtectSystem -p NoNewPrivileges -p ProtectHome")
     assert "ProtectHome=yes" in shown
     assert "NoNewPrivileges=yes" in shown
     assert "ProtectSystem=" in shown and "ProtectSystem=no" not in shown
 
 
-def test_the_apps_account_may_run_what_is_listed_and_nothing_else(cluster):
-    """By the list of commands of this very server, each asked about."""
+def test_the_acl_user_of_the_app_may_run_only_the_listed_commands(cluster: Cluster) -> None:
+    """Each command that this server has is tested with ACL DRYRUN."""
     found = allowed(lambda *words: admin(cluster, *words), "app", "anynode:x")
-    assert found == set(APP_COMMANDS) | ANYBODY
+    assert found == set(APP_COMMANDS) | UNRESTRICTED
 
 
-def test_the_apps_account_is_refused_in_earnest(cluster):
-    """Not only on paper; and it may do its own work, so that this is not about a wrong password."""
+def test_forbidden_commands_of_the_app_are_refused(cluster: Cluster) -> None:
+    """In real connections; a permitted command succeeds, so the password is valid."""
     *refused, own = replies(redis_cli(cluster, "app", "", lines=FORBIDDEN + "exists anynode:x"))
     assert [line for line in refused if not line.startswith(REFUSALS)] == []
     assert (len(refused), own) == (FORBIDDEN.count("\n"), "0")
 
 
-def test_nobody_gets_in_without_tls_and_a_password(cluster):
-    """The default user is off, a wrong password is refused, and plain text is not spoken; nor is old TLS."""
+def test_redis_requires_tls_and_a_password(cluster: Cluster) -> None:
+    """The default user is disabled; a wrong password, plain text and old TLS are refused."""
     assert cluster.run(cluster.redis, f"redis-cli {TLS} ping", check=False).startswith("NOAUTH")
     assert "WRONGPASS" in redis_cli(cluster, "app", "ping", password="wrong")
     assert "PONG" not in redis_cli(cluster, "admin", "ping", connection="")
@@ -87,36 +91,36 @@ def test_nobody_gets_in_without_tls_and_a_password(cluster):
 
 
 @pytest.fixture(params=["stopped", "silent"])
-def redis_away(cluster, request):
-    """Redis refuses connections, or swallows what it is sent; put right afterwards."""
+def without_redis(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """Redis refuses connections, or drops packets; available again at the end of the test. Yields a client."""
     table = "inet test_silence"
     if request.param == "stopped":
         down, up = "systemctl stop redis-server", "systemctl start redis-server"
     else:
         chain = "{ chain input { type filter hook input priority -10; tcp dport 6379 drop; }; }"
         down, up = f"nft 'table {table} {chain}'", f"nft delete table {table}"
-    visitor = cluster.log_in(cluster.apps[0])
-    assert visitor.post(cluster.apps[0], "/api/counter").json()["counter"] == 1
+    client = cluster.log_in(cluster.apps[0])
+    assert client.post(cluster.apps[0], "/api/counter").json()["counter"] == 1
     cluster.run(cluster.redis, down)
     try:
-        yield visitor
+        yield client
     finally:
         cluster.run(cluster.redis, up)
-    for host in cluster.doors:
-        assert eventually(lambda host=host: serves(visitor, host)), f"{host} does not recover by itself"
-        assert visitor.get(host).json()["counter"] == 1
+    for host in cluster.http_hosts:
+        assert eventually(partial(serves, client, host)), f"{host} does not recover"
+        assert client.get(host).json()["counter"] == 1
 
 
-def test_redis_away_is_said_at_once_and_logs_nobody_in_or_out(cluster, redis_away):
-    """503 with Retry-After within a second on every node and through the balancer; alive, but not ready."""
-    for host in cluster.doors:
+def test_without_redis_requests_fail_fast_and_sessions_remain(cluster: Cluster, without_redis: Client) -> None:
+    """503 with Retry-After within a second, on every node and through the balancer; nodes are alive, but not ready."""
+    for host in cluster.http_hosts:
         began = time.monotonic()
-        answer = redis_away.get(host)
+        answer = without_redis.get(host)
         assert time.monotonic() - began < 1, f"{host} took {time.monotonic() - began:.2f} s"
         assert answer.status_code == 503, f"{host}: {answer.status_code} {answer.text}"
         assert int(answer.headers["Retry-After"]) >= 1
-        assert answer.headers["X-Node"] in cluster.apps, "the app must say it, not the balancer"
+        assert answer.headers["X-Node"] in cluster.apps, "the app must answer, not the balancer"
         assert answer.json()["request_id"]
-        assert cluster.visitor().post(host, "/api/login", cluster.account).status_code == 503
-        assert cluster.visitor().get(host, "/healthz").status_code == 200
-        assert cluster.visitor().get(host, "/readyz").status_code == 503
+        assert cluster.client().post(host, "/api/login", cluster.account).status_code == 503
+        assert cluster.client().get(host, "/healthz").status_code == 200
+        assert cluster.client().get(host, "/readyz").status_code == 503

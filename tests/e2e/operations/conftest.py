@@ -1,26 +1,33 @@
-"""Visitors who are there all along, and releases that differ."""
+"""Releases that differ.
+
+The scenario's files run in the order of molecule/operations/molecule.yml, since the cluster grows: test_scale.py begins
+with one app node and ends with two, test_drain.py ends with three.
+"""
+
+from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from lib.cluster import ROOT, cluster
-from lib.deployments import out
-from lib.load_fixtures import unnoticed, visitors
-
-__all__ = ["cluster", "unnoticed", "visitors"]
+from lib.cluster import ROOT
 
 
 @pytest.fixture
-def release(tmp_path):
-    """Make an app like the project's own, but for one file: release("app/file", lambda text: new text, or None)."""
+def release(tmp_path: Path) -> Callable[..., list[str]]:
+    """Make a changed copy of the app: release("app/file", lambda text: new text, or None to remove the file).
 
-    def make(path="src/anynode/notes.py", change="{}\n".format):
+    Returns the arguments with which a playbook deploys it.
+    """
+
+    def make(path: str = "src/anynode/notes.py", change: Callable[[str], str | None] = "{}\n".format) -> list[str]:
         source = tmp_path / f"app-{len(list(tmp_path.iterdir()))}"
         shutil.copytree(ROOT / "app", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         file = source / path
         before = file.read_text()
         after = change(before)
-        assert after != before, f"{path} has changed: mend the test"
+        assert after != before, f"{path} has changed: fix the test"
         if after is None:
             file.unlink()
         else:
@@ -28,12 +35,3 @@ def release(tmp_path):
         return ["-e", f"app_source_dir={source}"]
 
     return make
-
-
-@pytest.fixture(scope="module")
-def repaired(cluster):
-    """Whatever a file of tests leaves, site.yml mends: all nodes are in, with the release of the project's app/."""
-    yield
-    done = cluster.playbook("site.yml", "-e", "app_soak_seconds=0")
-    assert done.returncode == 0, done.stdout
-    assert out(cluster) == []

@@ -1,95 +1,89 @@
-"""All secrets are replaced while visitors are there, though the run is cut off in the middle."""
+"""All secrets are rotated under load, by a run that is killed in the middle and by the next run."""
 
-import os
-import signal
-import subprocess
+from __future__ import annotations
 
-from lib.cluster import ROOT, SECRETS, eventually
-from lib.deployments import out
+from collections.abc import Callable
+from pathlib import Path
 
-REPLACED = [name for name in SECRETS if name != "app_demo_password"]
+from lib.cluster import SECRETS, Cluster
+from lib.deployments import drained
+from lib.load_fixtures import Load
+
+ROTATED = [name for name in SECRETS if name != "app_demo_password"]
 PLAYBOOK = "playbooks/rotate_secrets.yml"
 TLS = "--tls --cacert /etc/anynode/tls/ca.crt"
 
 
-def secrets(cluster):
-    """Those in use, by name."""
-    return {name: cluster.secret(name) for name in REPLACED}
+def secrets(cluster: Cluster) -> dict[str, str]:
+    """Return the active secrets by name."""
+    return {name: cluster.secret(name) for name in ROTATED}
 
 
-def accepted(cluster, values):
-    """The accounts of Redis whose password among these values is good."""
+def accepted(cluster: Cluster, values: dict[str, str]) -> list[str]:
+    """Return the ACL users of Redis whose password among these values is valid."""
     log_in = "redis-cli {} --no-auth-warning auth {} {}"
-    users = [user for user in ("app", "admin") if f"redis_{user}_password" in values]
-    said = {
+    answers = {
         user: cluster.run(cluster.redis, log_in.format(TLS, user, values[f"redis_{user}_password"]), check=False)
-        for user in users
+        for user in ("app", "admin")
     }
-    assert all(each == "OK" or "WRONGPASS" in each for each in said.values()), said
-    return [user for user, each in said.items() if each == "OK"]
+    assert all(answer == "OK" or "WRONGPASS" in answer for answer in answers.values()), answers
+    return [user for user, answer in answers.items() if answer == "OK"]
 
 
-def shown(cluster):
-    """The certificates that the balancer and Redis show."""
-    ask = "openssl s_client -connect 127.0.0.1:{} < /dev/null 2> /dev/null | openssl x509 -noout -serial"
-    return {cluster.run(cluster.balancer, ask.format(443)), cluster.run(cluster.redis, ask.format(6379))}
+def serials(cluster: Cluster) -> set[str]:
+    """Return the serial numbers of the certificates that the balancer and Redis present."""
+    query = "openssl s_client -connect 127.0.0.1:{} < /dev/null 2> /dev/null | openssl x509 -noout -serial"
+    return {cluster.run(cluster.balancer, query.format(443)), cluster.run(cluster.redis, query.format(6379))}
 
 
-def left(cluster, values):
-    """Where any of these values can be read, on the machines and here."""
+def found(cluster: Cluster, values: dict[str, str]) -> tuple[dict[str, str], list[Path]]:
+    """Return where any of these values can be read: files and journals by host, and files on the controller."""
     lines = "\n".join(values.values())
     search = f"""
         grep -rlasF -D skip -f - /etc /srv /var /run /root /home /tmp /usr/local <<'END'\n{lines}\nEND
         journalctl --all --no-pager | grep -F -f /dev/fd/3 3<<'END'\n{lines}\nEND
     """
-    machines = [cluster.balancer, cluster.redis, *cluster.apps]
-    found = {host: cluster.run(host, search, check=False) for host in machines}
+    hosts = {host: cluster.run(host, search, check=False) for host in cluster.address}
     files = [path for path in (cluster.inventory.parent / ".secrets").rglob("*") if path.is_file()]
     here = [path for path in files if set(values.values()) & set(path.read_text(errors="replace").split())]
-    return {host: files for host, files in found.items() if files}, here
+    return {host: files for host, files in hosts.items() if files}, here
 
 
-def in_the_middle(cluster):
-    """Whether the first node has the new secrets and the second one is about to get them."""
+def in_the_middle(cluster: Cluster) -> bool:
+    """Return whether the first node uses the new secrets and the second node is about to get them."""
     first, second = cluster.apps[:2]
-    # Not the second one: it is about to restart, and may let the question wait.
-    return out(cluster) == [second] and cluster.visitor().get(first, "/healthz").headers["X-Deployment"].endswith(
-        "_taken"
+    # Only the first node is queried: the second may be restarting.
+    return drained(cluster) == [second] and cluster.client().get(first, "/healthz").headers["X-Deployment"].endswith(
+        "_active"
     )
 
 
-def test_all_secrets_are_replaced_and_nobody_notices_though_the_run_is_killed(cluster, unnoticed, tmp_path):
-    """In three rolls. Killed in the second one, old and new are good; the next run goes on and makes no third value.
+def test_all_secrets_are_rotated_unnoticed_though_the_run_is_killed(
+    cluster: Cluster, unnoticed: Callable[..., Load]
+) -> None:
+    """In three rolling updates. Killed in the second, old and new secrets are valid; the next run makes no third value.
 
-    The old ones are worth nothing then, and nowhere to be found.
+    In the end the old secrets are invalid and in no file. With two nodes: the cluster is then that of two.yml.
     """
-    before, certificates = secrets(cluster), shown(cluster)
-    visitor = cluster.log_in(cluster.apps[0])
-    assert accepted(cluster, before) == ["app", "admin"]
+    two = cluster.of_size("two")
+    before, certificates = secrets(two), serials(two)
+    client = two.log_in(two.apps[0])
+    assert accepted(two, before) == ["app", "admin"]
     with unnoticed("the secrets are replaced, by a run that is killed and by the next one"):
-        log = tmp_path / "log"
-        with log.open("w") as output:
-            command = ["ansible-playbook", "-i", cluster.inventory, PLAYBOOK]
-            run = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
-        try:
-            ended = eventually(lambda: run.poll() is not None or in_the_middle(cluster), seconds=600)
-            assert ended and run.poll() is None, log.read_text()
-        finally:
-            if run.poll() is None:
-                os.killpg(run.pid, signal.SIGKILL)
-                run.wait()
-        after = secrets(cluster)
+        with two.background(PLAYBOOK) as first:
+            first.wait_for(lambda: in_the_middle(two), seconds=600)
+        after = secrets(two)
         assert set(before.values()).isdisjoint(after.values())
-        assert accepted(cluster, before) == accepted(cluster, after) == ["app", "admin"]
-        done = cluster.playbook(PLAYBOOK, "--diff", "-vvv")
-    assert done.returncode == 0, done.stdout
-    assert secrets(cluster) == after
-    assert accepted(cluster, before) == []
-    assert accepted(cluster, after) == ["app", "admin"]
-    assert certificates.isdisjoint(shown(cluster))
-    assert left(cluster, before) == ({}, [])
-    assert set(left(cluster, after)[0]) == {*cluster.apps, cluster.balancer}  # Redis has hashes
-    assert [value for value in (*before.values(), *after.values()) if value in done.stdout + done.stderr] == []
-    assert out(cluster) == []
-    for host in cluster.doors:
-        assert visitor.get(host).status_code == 200, host
+        assert accepted(two, before) == accepted(two, after) == ["app", "admin"]
+        run = two.playbook(PLAYBOOK, "--diff", "-vvv")
+    assert run.ok, run.output
+    assert secrets(two) == after
+    assert accepted(two, before) == []
+    assert accepted(two, after) == ["app", "admin"]
+    assert certificates.isdisjoint(serials(two))
+    assert found(two, before) == ({}, [])
+    assert set(found(two, after)[0]) == {*two.apps, two.balancer}  # Redis has hashes
+    assert [value for value in (*before.values(), *after.values()) if value in run.output] == []
+    assert drained(two) == []
+    for host in two.http_hosts:
+        assert client.get(host).status_code == 200, host

@@ -1,9 +1,10 @@
-"""A certificate by ACME. Debian's pebble, on the balancer itself, is the server that gives it."""
+"""A certificate from an ACME server: Debian's pebble, on the balancer itself."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
-from lib.cluster import changed, eventually
+from lib.cluster import Cluster, eventually
 
 NAME = "shop.example.org"
 PEBBLE = {
@@ -17,8 +18,8 @@ PEBBLE = {
 
 
 @pytest.fixture
-def acme(cluster):
-    """Start an ACME server and its DNS, in which all names lead to the balancer; yield the settings that name it."""
+def acme(cluster: Cluster) -> Iterator[tuple[str, ...]]:
+    """Start an ACME server and its DNS, where all names resolve to the balancer; yield the settings that name it."""
     start = f"""
         set -e
         apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install pebble
@@ -41,32 +42,32 @@ def acme(cluster):
         yield ("-e", json.dumps(settings))
     finally:
         cluster.run(cluster.balancer, stop)
-        cluster.converge("--tags", "nginx,check")
+        cluster.converge("--tags", "nginx")
 
 
-def shown(cluster):
-    """The issuer and the number of the certificate that visitors of the name see."""
-    ask = f"echo | openssl s_client -connect localhost:443 -servername {NAME} 2>/dev/null"
-    return cluster.run(cluster.balancer, f"{ask} | openssl x509 -noout -issuer -serial")
+def presented(cluster: Cluster) -> str:
+    """Return issuer and serial of the certificate that clients of the name see."""
+    query = f"echo | openssl s_client -connect localhost:443 -servername {NAME} 2>/dev/null"
+    return cluster.run(cluster.balancer, f"{query} | openssl x509 -noout -issuer -serial")
 
 
-def test_an_acme_server_gives_the_certificate_and_certbot_renews_it(cluster, acme):
-    """Nginx shows both without a restart, and a second run finds nothing to do."""
-    master = "systemctl show --value --property MainPID nginx"
-    before = cluster.run(cluster.balancer, master)
-    cluster.converge("--tags", "nginx,check", *acme)
-    first = shown(cluster)
+def test_an_acme_server_issues_the_certificate_and_certbot_renews_it(cluster: Cluster, acme: tuple[str, ...]) -> None:
+    """nginx presents both without a restart, the session check passes, and a second run changes nothing."""
+    main_pid = "systemctl show --value --property MainPID nginx"
+    before = cluster.run(cluster.balancer, main_pid)
+    cluster.converge("--tags", "nginx,verify", *acme)
+    first = presented(cluster)
     assert "Pebble" in first
-    assert set(changed(cluster.converge("--tags", "nginx", *acme)).values()) == {0}
-    assert shown(cluster) == first
+    assert cluster.converge("--tags", "nginx", *acme).idempotent
+    assert presented(cluster) == first
     due = "sed -i 's/.*renew_before_expiry.*/renew_before_expiry = {} days/' /etc/letsencrypt/renewal/anynode.conf"
     cluster.run(cluster.balancer, f"{due.format(9999)} && systemctl start certbot.service")  # as its timer does
-    assert eventually(lambda: shown(cluster) != first), cluster.run(cluster.balancer, "journalctl -u certbot -n 50")
-    assert "Pebble" in shown(cluster)
-    renewed = shown(cluster)
-    cluster.run(cluster.balancer, due.format(1))  # that is not what makes it ask
-    other = "https://127.0.0.1:14000/dir"  # as when a server for trials is left
+    assert eventually(lambda: presented(cluster) != first), cluster.run(cluster.balancer, "journalctl -u certbot -n 50")
+    assert "Pebble" in presented(cluster)
+    renewed = presented(cluster)
+    cluster.run(cluster.balancer, due.format(1))  # the next certificate has another cause
+    other = "https://127.0.0.1:14000/dir"  # as when a staging server is replaced by the real server
     cluster.converge("--tags", "nginx", *acme, "-e", f"certificates_acme_directory={other}")
-    assert "Pebble" in shown(cluster) != renewed
-    assert f"server = {other}\n" in cluster.run(cluster.balancer, "cat /etc/letsencrypt/renewal/anynode.conf")
-    assert cluster.run(cluster.balancer, master) == before
+    assert "Pebble" in presented(cluster) != renewed
+    assert f"server = {other}\n" in cluster.run(cluster.balancer, "cat /etc/letsencrypt/renewal/anynode.conf") + "\n"
+    assert cluster.run(cluster.balancer, main_pid) == before

@@ -1,0 +1,57 @@
+#!/usr/bin/python
+"""Report the state of a balancer."""
+
+from typing import Any
+
+from ansible.module_utils.anynode.nginx import NginxError, read_maintenance, read_upstream, run
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: nginx_status
+short_description: Report the state of a balancer
+description:
+  - Reports whether nginx runs, the nodes behind it, the drained nodes and maintenance mode. Changes nothing.
+author: Anynode
+"""
+
+EXAMPLES = r"""
+- name: Query the balancer
+  nginx_status:
+  register: result
+"""
+
+RETURN = r"""
+state: {type: str, returned: success, description: "C(runs) or C(stopped)"}
+reason: {type: str, returned: success, description: State of the unit if nginx is stopped; else empty}
+nodes: {type: list, elements: str, returned: success, description: Names of all nodes}
+drained: {type: dict, returned: success, description: Reason by name of each drained node}
+maintenance: {type: dict, returned: success, description: Reason of maintenance mode; null if it is off}
+"""
+
+
+def query() -> dict[str, Any]:
+    """Return the state of the balancer, as RETURN describes it. Raises NginxError if a state file is invalid."""
+    _status, output = run("systemctl", "show", "--property=ActiveState", "--value", "nginx.service")
+    runs = output.strip() in ("active", "reloading")
+    nodes = read_upstream()["nodes"]
+    return {
+        "state": "runs" if runs else "stopped",
+        "reason": "" if runs else f"nginx.service is {output.strip()}",
+        "nodes": sorted(nodes),
+        "drained": {name: server["drained"] for name, server in nodes.items() if server["drained"] is not None},
+        "maintenance": read_maintenance(),
+    }
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        result = query()
+    except NginxError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,0 @@
-"""Fixtures for tests against running machines."""
-
-from lib.cluster import cluster
-
-__all__ = ["cluster"]
