@@ -240,10 +240,11 @@ def _name_problems(path: str, node: yaml.Node | None, verbs: frozenset[str]) -> 
         name = entries.get("name")
         if isinstance(name, yaml.ScalarNode) and "import_playbook" not in entries and len(entries) > 1:
             line = name.start_mark.line + 1
+            verb = name.value.split(" ")[0]
             if "hosts" in entries:
-                if not PLAY_NAME.match(name.value):
+                if verb not in verbs and not PLAY_NAME.match(name.value):
                     yield Problem(path, line, name.value, WRITE_PLAY)
-            elif (verb := name.value.split(" ")[0]) not in verbs:
+            elif verb not in verbs:
                 yield Problem(path, line, verb, WRITE_TASK)
         for each in TASK_LISTS:
             yield from _name_problems(path, entries.get(each), verbs)

@@ -109,6 +109,7 @@ GOOD = {"play": "'App nodes: rolling update'", "task": "Drain the node", "rescue
     ("changed", "line", "words"),
     [
         ({}, None, None),
+        ({"play": "Validate the inventory"}, None, None),
         ({"task": "Look at the node"}, 5, "Look"),
         ({"task": "'{{ title }}'"}, 5, "{{"),
         ({"rescue": "Let it run"}, 12, "Let"),

@@ -1,6 +1,7 @@
 """The part of ansible.errors that the plugins of this project use."""
 
 class AnsibleError(Exception):
+    message: str
     def __init__(self, message: str = "") -> None: ...
 
 class AnsibleFilterError(AnsibleError): ...
