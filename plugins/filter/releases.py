@@ -10,8 +10,8 @@ def release_to_deploy(reports: Iterable[Report], built: str) -> dict[str, Any]:
     """Choose the release that all nodes get when no release is named.
 
     reports: of the nodes that were queried. built: id of the release that was built now. Returns `release`, and
-    `rolled_back` with the record of the rollback of `built`, {} if it wasn't rolled back. A release that was rolled back
-    isn't deployed again: the release that the nodes run stays.
+    `rolled_back` with the record of the rollback of `built`, {} without any. A release that was rolled back isn't
+    deployed again: the release that the nodes run stays.
     """
     found = list(reports)
     rolled_back = _rolled_back(found)
@@ -24,8 +24,8 @@ def release_to_deploy(reports: Iterable[Report], built: str) -> dict[str, Any]:
 def rollback_plan(reports: Iterable[Report], named: str = "") -> dict[str, list[str]]:
     """Choose the release of a rollback.
 
-    named: the release that the operator names, if any. Returns `targets` (one release if the choice is clear), `running`
-    (the releases that the nodes run, "" for none) and `left` (those that the rollback leaves, if the choice is clear).
+    named: the release that the operator names, if any. Returns `targets` (a single release if the choice is clear),
+    `running` (the releases that the nodes run, "" for none) and `left` (those that the rollback leaves).
     """
     found = [report for report in reports if "current" in report]
     rolled_back = _rolled_back(found)

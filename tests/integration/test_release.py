@@ -1,4 +1,4 @@
-"""Releases of the app: named by their content, built whole or not at all."""
+"""Releases of the app: their id is derived from their content, and they are built completely or not at all."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def app(tmp_path):
 
 @pytest.fixture
 def no_pip(monkeypatch):
-    """Puts one file where pip would install packages."""
+    """Replaces pip: installs a single file."""
 
     def install(_python, _lock, target, _python_version, _architecture):
         (target / "bin").mkdir(parents=True)
@@ -47,7 +47,7 @@ def build(app, builds):
 
 @pytest.fixture
 def wheels(tmp_path, monkeypatch):
-    """The real pip, but from a directory instead of a package index."""
+    """The real pip, with a directory instead of a package index."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     return tmp_path / "wheels"
@@ -59,7 +59,7 @@ def members(archive):
 
 
 def bill(name, archive):
-    """The release's bill of materials, as text."""
+    """Return the release's bill of materials, as text."""
     with tarfile.open(archive) as tar:
         return tar.extractfile(f"{name}-py{PYTHON}/sbom.cdx.json").read().decode()
 
@@ -84,7 +84,7 @@ def test_a_renamed_file_changes_the_id(app):
     assert identity(app) != before
 
 
-def test_what_running_the_app_leaves_behind_does_not_count(app):
+def test_by_products_of_running_the_app_do_not_change_the_id(app):
     before = identity(app)
     for name in ("src/shop/__pycache__", "src/shop.egg-info"):
         (app / name).mkdir()
@@ -119,18 +119,16 @@ def test_the_same_content_gives_the_same_bytes(app, tmp_path, no_pip, monkeypatc
     assert first == second
 
 
-def test_a_half_written_archive_is_never_taken_for_one(app, tmp_path, no_pip, monkeypatch):
-    def disk_full(path, data):
-        with path.open("wb") as file:
-            file.write(data[:10])
+def test_an_archive_that_was_not_written_completely_does_not_exist(app, tmp_path, no_pip, monkeypatch):
+    def disk_full(_descriptor):
         raise OSError("No space left on device")
 
     builds = tmp_path / "builds"
     with monkeypatch.context() as patch:
-        patch.setattr(app_release.Path, "write_bytes", disk_full)
+        patch.setattr("ansible.module_utils.anynode.files.os.fsync", disk_full)
         with pytest.raises(OSError, match="No space"):
             build(app, builds)
-    assert list(builds.glob("*.tar.gz")) == []
+    assert list(builds.iterdir()) == []
     _name, archive, built = build(app, builds)
     assert built
     assert len(members(archive)) == 6
@@ -152,7 +150,7 @@ def test_a_package_without_version_or_hash_is_named(app, tmp_path, no_pip, line)
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "src"])
-def test_what_is_missing_is_named(app, tmp_path, name):
+def test_a_missing_part_is_named(app, tmp_path, name):
     (app / name).rename(tmp_path / "away")
     with pytest.raises(BuildError, match=rf"/{name} is missing"):
         build(app, tmp_path / "builds")
@@ -165,18 +163,18 @@ def test_a_pyproject_without_a_name_or_version_is_named(app, tmp_path, text):
         build(app, tmp_path / "builds")
 
 
-def test_pip_installs_what_the_lock_names(app, tmp_path, wheels):
+def test_pip_installs_the_locked_packages(app, tmp_path, wheels):
     name, archive, _built = build(app, tmp_path / "builds")
     assert f"{name}-py{PYTHON}/tiny.py" in members(archive)
 
 
-def test_a_release_lists_what_is_in_it(app, tmp_path, wheels):
+def test_a_release_has_a_bill_of_materials(app, tmp_path, wheels):
     name, archive, _built = build(app, tmp_path / "builds")
     text = bill(name, archive)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    told = json.loads(text)
-    assert told["metadata"]["component"] | {"name": "shop", "version": name} == told["metadata"]["component"]
-    (tiny,) = told["components"]
+    found = json.loads(text)
+    assert found["metadata"]["component"] | {"name": "shop", "version": name} == found["metadata"]["component"]
+    (tiny,) = found["components"]
     assert (tiny["name"], tiny["version"], tiny["purl"]) == ("tiny", "1.0", "pkg:pypi/tiny@1.0")
     wheel = next(wheels.iterdir()).read_bytes()
     assert tiny["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(wheel).hexdigest()}]
@@ -196,18 +194,18 @@ def test_a_release_lists_what_is_in_it(app, tmp_path, wheels):
         ("Name: silent", []),
     ],
 )
-def test_a_license_is_told_as_the_package_does(metadata, licenses):
+def test_a_license_is_reported_as_in_the_package(metadata, licenses):
     assert app_release.licenses(message_from_string(metadata)) == licenses
 
 
-def test_a_package_that_is_not_the_one_that_was_locked_is_refused(app, tmp_path, wheels):
+def test_a_package_with_another_hash_than_the_locked_one_is_refused(app, tmp_path, wheels):
     wheel = next(wheels.iterdir())
     wheel.write_bytes(wheel.read_bytes() + b"\0")
     with pytest.raises(BuildError, match="DO NOT MATCH THE HASHES"):
         build(app, tmp_path / "builds")
 
 
-def test_pips_own_words_are_passed_on(app, tmp_path, monkeypatch):
+def test_the_error_of_pip_is_reported(app, tmp_path, monkeypatch):
     def fail(command, **_options):
         return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: no such wheel\n")
 
@@ -217,5 +215,5 @@ def test_pips_own_words_are_passed_on(app, tmp_path, monkeypatch):
     assert not (tmp_path / "builds").exists()
 
 
-def test_the_apps_own_source_can_be_built():
+def test_the_source_of_the_demo_app_is_valid():
     app_release.check_source(app_release.sources(ROOT / "app"))
