@@ -23,7 +23,7 @@ def app_unit(tmp_path_factory):
 
 @pytest.fixture(params=["bookworm", "trixie"])
 def host(request, tmp_path, app_unit):
-    """The name of a Debian release, and a directory with its units of the three services and the drop-ins of the roles."""
+    """The name of a Debian release, and a directory with its units of the three services and the roles' drop-ins."""
     packaged, ours = tmp_path / "usr/lib/systemd/system", tmp_path / "etc/systemd/system"
     packaged.mkdir(parents=True)
     ours.mkdir(parents=True)
