@@ -1,4 +1,4 @@
-"""Decisions about releases, from what the modules app_deployment and app_status report of each node."""
+"""Decisions about releases, from the reports of the modules app_deployment and app_status on each node."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -44,8 +44,20 @@ def running_releases(reports: Iterable[Report]) -> list[str]:
 
 
 def nodes_to_update(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
-    """Return the nodes whose fact `app_update` is `kind` ("fresh" or "outdated"), in the order of `names`."""
+    """Return the nodes with the fact `app_update` equal to `kind` ("fresh" or "outdated"), in the order of `names`."""
     return [name for name in names if name in hostvars and hostvars[name].get("app_update") == kind]
+
+
+def platforms_of(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the different `python_version` ("3.13") and `architecture` of hosts, from their facts."""
+    found = {}
+    for name in names:
+        facts = hostvars[name].get("ansible_facts", {})
+        if "python" in facts:
+            version = facts["python"]["version"]
+            platform = (f"{version['major']}.{version['minor']}", str(facts["architecture"]))
+            found[platform] = dict(zip(("python_version", "architecture"), platform, strict=True))
+    return list(found.values())
 
 
 def _rolled_back(reports: Iterable[Report]) -> dict[str, Any]:
@@ -63,6 +75,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "nodes_to_update": nodes_to_update,
+            "platforms_of": platforms_of,
             "release_to_deploy": release_to_deploy,
             "rollback_plan": rollback_plan,
             "running_releases": running_releases,

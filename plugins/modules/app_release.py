@@ -77,7 +77,7 @@ archive:
   type: str
 """
 
-# Newest first; a wheel for an older glibc runs on a newer one. Debian 12 has glibc 2.36.
+# Newest first; a wheel for an older glibc runs on a newer glibc. Debian 12 has glibc 2.36.
 GLIBC = ["2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_24", "2_17"]
 
 

@@ -12,7 +12,7 @@ import os, signal
 
 
 class Dies(bytes):
-    """A body whose length gunicorn computes after it has sent the headers."""
+    """A body that kills the worker when gunicorn computes its length, after it has sent the headers."""
 
     def __len__(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -24,7 +24,7 @@ def app(environ, start):
     start("200 OK", [] if path == "/parts" else [("Content-Length", str(length))])
     if path == "/file":
         return environ["wsgi.file_wrapper"](open(__file__, "rb"))
-    return {"/dies": [Dies(b"whole")], "/empty": [], "/parts": [b"who", b"le"]}.get(path, [b"whole"])
+    return {"/dies": [Dies(b"whole")], "/empty": [], "/parts": [b"wh", b"ole"]}.get(path, [b"whole"])
 '''
 
 
@@ -62,7 +62,7 @@ def test_a_worker_that_dies_during_a_response_has_sent_nothing(node):
         ("GET", "/", b"whole"),
         ("HEAD", "/", b""),
         ("GET", "/empty", b""),
-        ("GET", "/parts", b"3\r\nwho\r\n2\r\nle\r\n0\r\n\r\n"),
+        ("GET", "/parts", b"2\r\nwh\r\n3\r\nole\r\n0\r\n\r\n"),
     ],
 )
 def test_responses_of_each_kind_are_sent(node, method, path, body):

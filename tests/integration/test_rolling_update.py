@@ -140,8 +140,8 @@ def test_a_node_that_can_not_be_restored_stays_drained(update: Update) -> None:
     assert "Restoring failed, too (Restore the last good deployment: restored app1 failed)" in " ".join(output.split())
 
 
-def test_a_node_that_is_lost_in_its_batch_restores_the_others(update: Update) -> None:
-    """A balancer that fails is not the nodes' fault, but the batch ends nevertheless."""
+def test_a_drain_that_fails_restores_the_whole_batch(update: Update) -> None:
+    """The balancer is at fault, not the nodes; the batch is restored nevertheless."""
     update.fail("drain app2")
     code, output = update.run(batch_size=3, app1="outdated", app2="outdated", app3="outdated")
     assert code != 0

@@ -228,8 +228,9 @@ def test_a_deployment_of_the_version_before_is_read(node: Node) -> None:
     """Its record has the deployment id as `run`, and a changed record has it as `id`."""
     node.deploy("r1")
     record = node.root / "deployments/r1/deployment.json"
-    record.write_text(record.read_text().replace('"id"', '"run"'))
-    assert node.result("queried")["current"]["id"] == "r1"
+    record.write_text(record.read_text().replace('"id"', '"run"').replace('"state"', '"why": "slow",\n "state"'))
+    current = node.result("queried")["current"]
+    assert (current["id"], current["reason"]) == ("r1", "slow")
     assert node.outdated() == []
     node.deploy("r2", release="2-b")
     assert node.result("queried")["last_good_release"] == "1-a"

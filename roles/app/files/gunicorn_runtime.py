@@ -1,4 +1,4 @@
-"""What gunicorn.conf.py adds to gunicorn: responses in a single write, and counters for Prometheus.
+"""The parts that gunicorn.conf.py adds to gunicorn: responses in a single write, and counters for Prometheus.
 
 The metrics work for any app that has prometheus-client: each worker counts in files of its own below
 PROMETHEUS_MULTIPROC_DIR, and the master adds them up at each scrape, on a port of its own.
