@@ -17,12 +17,12 @@ LIMITS = {"anynode": 1.5, "redis-server": 1.5, "nginx": 2.5}
 
 
 @pytest.fixture(scope="module")
-def app_unit(tmp_path_factory):
-    return render(tmp_path_factory.mktemp("cluster"), 1).files / "app1" / "anynode.service"
+def app_unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(render(tmp_path_factory.mktemp("cluster"), 1).files) / "app1" / "anynode.service"
 
 
 @pytest.fixture(params=["bookworm", "trixie"])
-def host(request, tmp_path, app_unit):
+def host(request: pytest.FixtureRequest, tmp_path: Path, app_unit: Path) -> tuple[str, Path]:
     """The name of a Debian release, and a directory with its units of the three services and the roles' drop-ins."""
     packaged, ours = tmp_path / "usr/lib/systemd/system", tmp_path / "etc/systemd/system"
     packaged.mkdir(parents=True)
@@ -38,12 +38,14 @@ def host(request, tmp_path, app_unit):
 
 
 @pytest.mark.parametrize("service", LIMITS)
-def test_a_service_has_little_exposure(host, service):
+def test_a_service_has_little_exposure(host: tuple[str, Path], service: str) -> None:
     release, root = host
     analyze = unpacked_program(release, "usr/bin/systemd-analyze")
     command = [*analyze, "security", "--offline=true", f"--root={root}", "--no-pager", f"{service}.service"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    exposure = float(re.search(rf"exposure level for {service}.service: ([\d.]+)", done.stdout)[1])
+    found = re.search(rf"exposure level for {service}.service: ([\d.]+)", done.stdout)
+    assert found, done.stdout
+    exposure = float(found[1])
     print(f"{service}, Debian {release}: {exposure}")
     assert exposure <= LIMITS[service], done.stdout
     assert str(root) not in done.stderr, "systemd doesn't accept all directives"

@@ -20,7 +20,7 @@ class Node(deployments.Deployments):
         home = self.root / "releases" / f"{release}-py3.13"
         home.mkdir(parents=True, exist_ok=True)
         secrets = {name: files.pop(name) for name in ("secrets.env",) if name in files}
-        options = {"files": {"app.env": "A=1\n"} | files, "secret_files": secrets, "release": str(home)}
+        options: dict[str, Any] = {"files": {"app.env": "A=1\n"} | files, "secret_files": secrets, "release": str(home)}
         self.act("prepared", **options)
 
     def act(self, state: str, id: str = "", check: bool = False, **more: Any) -> bool:
@@ -241,7 +241,7 @@ def test_a_deployment_of_the_version_before_is_read(node: Node) -> None:
 
 
 def test_preparing_twice_changes_nothing(node: Node) -> None:
-    files = {
+    files: dict[str, Any] = {
         "files": {"app.env": "A=1\n"},
         "secret_files": {"secrets.env": "KEY=1\n"},
         "release": "/releases/1-a-py3.13",
@@ -273,7 +273,7 @@ def test_check_mode_tells_the_difference_and_changes_nothing(node: Node) -> None
 
 def test_a_diff_never_shows_secrets(node: Node) -> None:
     """Not even those of a file that was readable before."""
-    files = {
+    files: dict[str, Any] = {
         "files": {"app.env": "A=1\n"},
         "secret_files": {"secrets.env": "KEY=1\n"},
         "release": "/releases/1-a-py3.13",
