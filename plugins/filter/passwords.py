@@ -1,15 +1,17 @@
-"""Hashes passwords in the format that the app's login verifies."""
+"""Password hashes in the format that the app verifies."""
 
 import hashlib
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 
-def scrypt_hash(password, salt):
-    """Return `password` hashed with scrypt in Werkzeug's format, `scrypt:N:r:p$salt$hex`.
+def scrypt_hash(password: str, salt: str) -> str:
+    """Return the scrypt hash of a password in Werkzeug's format, `scrypt:N:r:p$salt$hex`.
 
-    The salt is derived from `salt`, so that the same inputs give the same text and a second run changes nothing.
-    N = 2^14, r = 8, p = 5: 16 MiB per attempt, as strong as OWASP's first choice; docs/explanation/login-limiter.md.
+    The salt is derived from `salt`, so that the same inputs give the same hash and a second run changes nothing.
+    N = 2^14, r = 8, p = 5: of the settings that OWASP considers equally strong, with little memory (16 MiB per
+    hash), see docs/explanation/login-limiter.md. Raises AnsibleFilterError if an argument is empty or the password is too long.
     """
     if not password or not salt:
         raise AnsibleFilterError("scrypt_hash: the password and the salt must not be empty")
@@ -23,8 +25,8 @@ def scrypt_hash(password, salt):
 class FilterModule:
     """Ansible's entry point."""
 
-    def filters(self):
-        """Name the filters."""
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by name."""
         return {"scrypt_hash": scrypt_hash}
 
 
@@ -32,5 +34,7 @@ if __name__ == "__main__":
     import getpass
     import secrets
 
-    first, second = getpass.getpass("Password: "), getpass.getpass("Again: ")
-    raise SystemExit("They differ." if first != second else print(scrypt_hash(first, secrets.token_hex())))
+    password, repeated = getpass.getpass("Password: "), getpass.getpass("Again: ")
+    if password != repeated:
+        raise SystemExit("The passwords differ.")
+    print(scrypt_hash(password, secrets.token_hex()))

@@ -1,4 +1,4 @@
-"""Decisions about releases, from what the modules app_deployment and app_status report of each node."""
+"""Decisions about releases, from the reports of the modules app_deployment and app_status on each node."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,8 +10,8 @@ def release_to_deploy(reports: Iterable[Report], built: str) -> dict[str, Any]:
     """Choose the release that all nodes get when no release is named.
 
     reports: of the nodes that were queried. built: id of the release that was built now. Returns `release`, and
-    `rolled_back` with the record of the rollback of `built`, {} if it wasn't rolled back. A release that was rolled back
-    isn't deployed again: the release that the nodes run stays.
+    `rolled_back` with the record of the rollback of `built`, {} without any. A release that was rolled back isn't
+    deployed again: the release that the nodes run stays.
     """
     found = list(reports)
     rolled_back = _rolled_back(found)
@@ -24,8 +24,8 @@ def release_to_deploy(reports: Iterable[Report], built: str) -> dict[str, Any]:
 def rollback_plan(reports: Iterable[Report], named: str = "") -> dict[str, list[str]]:
     """Choose the release of a rollback.
 
-    named: the release that the operator names, if any. Returns `targets` (one release if the choice is clear), `running`
-    (the releases that the nodes run, "" for none) and `left` (those that the rollback leaves, if the choice is clear).
+    named: the release that the operator names, if any. Returns `targets` (a single release if the choice is clear),
+    `running` (the releases that the nodes run, "" for none) and `left` (those that the rollback leaves).
     """
     found = [report for report in reports if "current" in report]
     rolled_back = _rolled_back(found)
@@ -44,8 +44,20 @@ def running_releases(reports: Iterable[Report]) -> list[str]:
 
 
 def nodes_to_update(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
-    """Return the nodes whose fact `app_update` is `kind` ("fresh" or "outdated"), in the order of `names`."""
+    """Return the nodes with the fact `app_update` equal to `kind` ("fresh" or "outdated"), in the order of `names`."""
     return [name for name in names if name in hostvars and hostvars[name].get("app_update") == kind]
+
+
+def platforms_of(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the different `python_version` ("3.13") and `architecture` of hosts, from their facts."""
+    found = {}
+    for name in names:
+        facts = hostvars[name].get("ansible_facts", {})
+        if "python" in facts:
+            version = facts["python"]["version"]
+            platform = (f"{version['major']}.{version['minor']}", str(facts["architecture"]))
+            found[platform] = dict(zip(("python_version", "architecture"), platform, strict=True))
+    return list(found.values())
 
 
 def _rolled_back(reports: Iterable[Report]) -> dict[str, Any]:
@@ -63,6 +75,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "nodes_to_update": nodes_to_update,
+            "platforms_of": platforms_of,
             "release_to_deploy": release_to_deploy,
             "rollback_plan": rollback_plan,
             "running_releases": running_releases,

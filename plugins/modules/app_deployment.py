@@ -43,10 +43,10 @@ options:
       - C(prepared) creates the directories and writes C(next/).
       - C(active) makes a deployment of C(next/) and restarts the app, unless the node runs that already.
       - C(restored) makes the last good deployment active again.
-      - C(good) and C(bad) mark the active deployment, C(rolled_back) marks the newest one of C(release). Only a good
-        deployment is ever restored.
+      - C(good) and C(bad) mark the active deployment, C(rolled_back) marks the newest deployment of C(release). Only a
+        good deployment is ever restored.
       - C(pruned) removes old deployments and releases, and replaces the secrets of the deployments that stay by the
-        current ones.
+        current secrets.
     type: str
     required: true
     choices: [queried, prepared, active, restored, good, bad, rolled_back, pruned]
@@ -144,7 +144,7 @@ def systemctl(*arguments: str) -> None:
 
 
 def run_deployment(node: Deployments, deployment: Path, name: str) -> None:
-    """Make a deployment the active one, install its units and restart the app.
+    """Make a deployment active, install its units and restart the app.
 
     The socket stays open unless its unit changed, so that systemd queues connections during the restart.
     """
@@ -165,7 +165,7 @@ def run_deployment(node: Deployments, deployment: Path, name: str) -> None:
 
 
 def activate(node: Deployments, args: dict[str, Any], *, check: bool = False) -> bool:
-    """Make a deployment of next/ the active one; return whether that is necessary."""
+    """Make a deployment of next/ active; return whether that is necessary."""
     if not node.outdated():
         return False
     record = read_record(node.current)
@@ -178,7 +178,7 @@ def activate(node: Deployments, args: dict[str, Any], *, check: bool = False) ->
 
 
 def restore(node: Deployments, args: dict[str, Any]) -> bool:
-    """Make the last good deployment the active one; return whether it wasn't. Raises DeploymentError without any."""
+    """Make the last good deployment active; return whether it wasn't. Raises DeploymentError without any."""
     record = read_record(node.current)
     if record.get("state") == "good" and record.get("started"):
         return False

@@ -16,35 +16,77 @@ import tomllib
 import uuid
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
+from ansible.module_utils.anynode.files import write_atomically
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: app_release
 short_description: build a release of the app from its source and its lock file
 description:
-  - Installs the locked packages for the node's Python and platform, hash-checked, adds the app's own source, and packs
-    all of it into one archive, with a software bill of materials (C(sbom.cdx.json)). Nodes then need no package index.
-  - The id follows the content of C(pyproject.toml), C(requirements.lock) and C(src/), so the same source gives the same
-    release on every node and at every run, and is built once.
+  - Installs the locked packages for the node's Python and platform, verified by their hashes, adds the app's own
+    source, and packs all of it into one archive, with a software bill of materials (C(sbom.cdx.json)). Nodes need no
+    package index.
+  - The id is derived from the content of C(pyproject.toml), C(requirements.lock) and C(src/), so the same source gives
+    the same release on every node and in every run, and is built once.
+  - Runs on the controller.
 options:
-  source: {type: path, required: true, description: the directory that holds pyproject.toml, requirements.lock and src/}
-  build_dir: {type: path, required: true, description: where archives are kept}
-  python_version: {type: str, required: true, description: "the node's Python, such as 3.13"}
-  architecture: {type: str, required: true, description: "the node's machine type, such as x86_64"}
-  python: {type: path, required: true, description: a Python with pip on the controller}
+  source:
+    description: Directory with pyproject.toml, requirements.lock and src/.
+    type: path
+    required: true
+  build_dir:
+    description: Directory of the archives.
+    type: path
+    required: true
+  python_version:
+    description: Python version of the node, such as 3.13.
+    type: str
+    required: true
+  architecture:
+    description: Architecture of the node, such as x86_64.
+    type: str
+    required: true
+  python:
+    description: A Python interpreter with pip on the controller.
+    type: path
+    required: true
 """
 
-# Newest first; a wheel for an older glibc runs on a newer one. Debian 12 has glibc 2.36.
+EXAMPLES = r"""
+- name: Build the release
+  app_release:
+    source: app
+    build_dir: .build/releases
+    python: "{{ ansible_playbook_python }}"
+    python_version: "3.13"
+    architecture: x86_64
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+id:
+  description: The release id, version and digest.
+  returned: success
+  type: str
+  sample: 1.4-0123456789ab
+archive:
+  description: Path of the archive.
+  returned: success
+  type: str
+"""
+
+# Newest first; a wheel for an older glibc runs on a newer glibc. Debian 12 has glibc 2.36.
 GLIBC = ["2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_24", "2_17"]
 
 
 class BuildError(Exception):
-    """A release can't be built; the message names the culprit and the remedy."""
+    """A release can't be built; the message has the cause and the fix."""
 
 
-def sources(root):
-    """Return the files that make up the app, in a fixed order."""
+def sources(root: Path) -> list[Path]:
+    """Return the files of the app, in a fixed order. Raises BuildError if a part is missing."""
     for name in ("pyproject.toml", "requirements.lock", "src"):
         if not (root / name).exists():
             raise BuildError(f"{root / name} is missing: an app is a pyproject.toml, a requirements.lock and src/")
@@ -53,12 +95,12 @@ def sources(root):
     return files
 
 
-def skipped(path):
-    """Tell whether a path is a by-product of running the app here."""
+def skipped(path: Path) -> bool:
+    """Return whether a path is a by-product of running the app."""
     return any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
 
 
-def release_id(root, files):
+def release_id(root: Path, files: list[Path]) -> str:
     """Return `<version>-<12 hex digits of the content's SHA-256>`."""
     digest = hashlib.sha256()
     for path in files:
@@ -67,18 +109,18 @@ def release_id(root, files):
     return f"{project(root)['version']}-{digest.hexdigest()[:12]}"
 
 
-def project(root):
-    """Return the name and the version that the app gives itself."""
+def project(root: Path) -> dict[str, str]:
+    """Return the name and the version of the app. Raises BuildError if pyproject.toml lacks them."""
     try:
         table = tomllib.loads((root / "pyproject.toml").read_text())["project"]
         return {key: table[key] for key in ("name", "version")}
     except (tomllib.TOMLDecodeError, KeyError) as error:
-        words = f"needs a [project] table with a name and a version ({error!r})"
-        raise BuildError(f"{root / 'pyproject.toml'}: {words}") from error
+        text = f"needs a [project] table with a name and a version ({error!r})"
+        raise BuildError(f"{root / 'pyproject.toml'}: {text}") from error
 
 
-def check_source(files):
-    """Refuse Python that does not parse and a lock file without hashes."""
+def check_source(files: list[Path]) -> None:
+    """Raises BuildError if Python code doesn't parse or if the lock file lacks versions or hashes."""
     for path in files:
         if path.suffix == ".py":
             try:
@@ -92,8 +134,8 @@ def check_source(files):
             raise BuildError(f"{lock}: {line.split()[0]} is not pinned with a hash. Run `make lock`.")
 
 
-def install_packages(python, lock, target, python_version, architecture):
-    """Install the locked wheels for another machine's Python into `target`; return the SHA-256 of each, by name."""
+def install_packages(python: str, lock: Path, target: Path, python_version: str, architecture: str) -> dict[str, str]:
+    """Install the locked wheels for the node's Python into `target`; return the SHA-256 of each, by name."""
     platforms = [f"--platform=manylinux_{glibc}_{architecture}" for glibc in GLIBC]
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--target={target}"]
@@ -113,21 +155,27 @@ def install_packages(python, lock, target, python_version, architecture):
     }
 
 
-def canonical(name):
-    """Return a package's name as indexes spell it."""
+def canonical(name: str) -> str:
+    """Return the normalized name of a package."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def bill_of_materials(target, hashes, app, archive_name):
+def bill_of_materials(target: Path, hashes: dict[str, str], app: dict[str, str], archive_name: str) -> str:
     """Return a CycloneDX document of the packages in `target`: JSON, the same for the same release.
 
-    By hand, since a library for it brings six packages to the controller; a test holds the result against the schema.
+    Without a library, which would need six more packages on the controller; a test validates the result by the schema.
     """
     packages = {canonical(package.metadata["Name"]): package for package in distributions(path=[str(target)])}
     components = []
     for name, package in sorted(packages.items()):
         purl = f"pkg:pypi/{name}@{package.version}"
-        component = {"type": "library", "name": name, "version": package.version, "purl": purl, "bom-ref": purl}
+        component: dict[str, Any] = {
+            "type": "library",
+            "name": name,
+            "version": package.version,
+            "purl": purl,
+            "bom-ref": purl,
+        }
         component["hashes"] = [{"alg": "SHA-256", "content": hashes[name]}]
         if known := licenses(package.metadata):
             component["licenses"] = known
@@ -142,8 +190,8 @@ def bill_of_materials(target, hashes, app, archive_name):
     return json.dumps(document, indent=1) + "\n"
 
 
-def licenses(metadata):
-    """Return what a package says of its license, as CycloneDX puts it."""
+def licenses(metadata: Any) -> list[dict[str, Any]]:
+    """Return the licenses of a package's metadata (an email.message.Message) in the form of CycloneDX."""
     if expression := metadata["License-Expression"]:
         return [{"expression": expression}]
     classifiers = [each for each in metadata.get_all("Classifier", []) if each.startswith("License ::")]
@@ -151,10 +199,10 @@ def licenses(metadata):
     return [{"license": {"name": name}} for name in names]
 
 
-def pack(directory, archive, name):
-    """Pack `directory` as `name` into `archive`, at once or not at all; the same content gives the same bytes."""
+def pack(directory: Path, archive: Path, name: str) -> None:
+    """Pack `directory` as `name` into `archive` in one rename; the same content gives the same bytes."""
 
-    def plain(entry):
+    def normalize(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = entry.mtime = 0
         entry.uname = entry.gname = "root"
         entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
@@ -163,14 +211,12 @@ def pack(directory, archive, name):
     archive.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(directory, arcname=name, filter=plain)
-    partial = archive.with_suffix(f".{os.getpid()}.partial")  # another run may be packing the same release
-    partial.write_bytes(gzip.compress(buffer.getvalue(), compresslevel=6, mtime=0))
-    partial.rename(archive)
+        tar.add(directory, arcname=name, filter=normalize)
+    write_atomically(archive, gzip.compress(buffer.getvalue(), compresslevel=6, mtime=0))
 
 
-def build(root, build_dir, python, python_version, architecture):
-    """Return (id, archive, whether it was built now)."""
+def build(root: Path, build_dir: Path, python: str, python_version: str, architecture: str) -> tuple[str, Path, bool]:
+    """Build a release unless its archive exists; return its id, the archive, and whether it was built now."""
     files = sources(root)
     identity = release_id(root, files)
     archive = build_dir / f"{identity}-py{python_version}-{architecture}.tar.gz"
@@ -192,7 +238,7 @@ def build(root, build_dir, python, python_version, architecture):
     return identity, archive, True
 
 
-def main():
+def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={

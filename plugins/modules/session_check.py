@@ -35,7 +35,7 @@ options:
     type: str
     required: true
   balancer_address:
-    description: Address of the balancer, whatever its name resolves to.
+    description: Address of the balancer, independent of DNS.
     type: str
     required: true
   ca_file:
@@ -43,7 +43,7 @@ options:
     type: path
     required: true
   balancer_cookie:
-    description: Cookie for the balancer alone, C(name=value), such as the one that bypasses maintenance mode.
+    description: Cookie for the balancer alone, C(name=value), such as the cookie that bypasses maintenance mode.
     type: str
     default: ""
   username:
@@ -100,7 +100,7 @@ class Visit:
     """Requests of a single user to the app nodes; logs in with one session at a time.
 
     The device cookie is kept between logins: while the login limiter delays unknown devices, a known device isn't
-    delayed at each login. One session at a time, because the app may allow a user only one.
+    delayed at each login. One session at a time, because the app may allow a user no more.
     """
 
     def __init__(self, urls: dict[str, str], timeout: float) -> None:

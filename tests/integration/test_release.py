@@ -1,4 +1,4 @@
-"""Releases of the app: named by their content, built whole or not at all."""
+"""Releases of the app: their id is derived from their content, and they are built completely or not at all."""
 
 import hashlib
 import json
@@ -7,6 +7,8 @@ import sys
 import tarfile
 import time
 from email import message_from_string
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -20,15 +22,15 @@ PYTHON, ARCHITECTURE = "3.13", "x86_64"
 
 
 @pytest.fixture
-def app(tmp_path):
-    return write_app(tmp_path)[0]
+def app(tmp_path: Path) -> Path:
+    return Path(write_app(tmp_path)[0])
 
 
 @pytest.fixture
-def no_pip(monkeypatch):
-    """Puts one file where pip would install packages."""
+def no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces pip: installs a single file."""
 
-    def install(_python, _lock, target, _python_version, _architecture):
+    def install(_python: str, _lock: Path, target: Path, _python_version: str, _architecture: str) -> dict[str, str]:
         (target / "bin").mkdir(parents=True)
         (target / "bin" / "flask").write_text("#!/nowhere")
         (target / "tiny.py").write_text("")
@@ -37,34 +39,37 @@ def no_pip(monkeypatch):
     monkeypatch.setattr(app_release, "install_packages", install)
 
 
-def identity(app):
-    return app_release.release_id(app, app_release.sources(app))
+def identity(app: Path) -> str:
+    return str(app_release.release_id(app, app_release.sources(app)))
 
 
-def build(app, builds):
-    return app_release.build(app, builds, sys.executable, PYTHON, ARCHITECTURE)
+def build(app: Path, builds: Path) -> tuple[str, Path, bool]:
+    name, archive, built = app_release.build(app, builds, sys.executable, PYTHON, ARCHITECTURE)
+    return str(name), Path(archive), bool(built)
 
 
 @pytest.fixture
-def wheels(tmp_path, monkeypatch):
-    """The real pip, but from a directory instead of a package index."""
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real pip, with a directory instead of a package index."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     return tmp_path / "wheels"
 
 
-def members(archive):
+def members(archive: Path) -> list[str]:
     with tarfile.open(archive) as tar:
         return tar.getnames()
 
 
-def bill(name, archive):
-    """The release's bill of materials, as text."""
+def bill(name: str, archive: Path) -> str:
+    """Return the release's bill of materials, as text."""
     with tarfile.open(archive) as tar:
-        return tar.extractfile(f"{name}-py{PYTHON}/sbom.cdx.json").read().decode()
+        file = tar.extractfile(f"{name}-py{PYTHON}/sbom.cdx.json")
+        assert file
+        return file.read().decode()
 
 
-def test_the_same_source_gives_the_same_id(app, tmp_path):
+def test_the_same_source_gives_the_same_id(app: Path, tmp_path: Path) -> None:
     again, _environment = write_app(tmp_path / "elsewhere")
     (again / "requirements.lock").write_bytes((app / "requirements.lock").read_bytes())
     assert identity(app) == identity(again)
@@ -72,19 +77,19 @@ def test_the_same_source_gives_the_same_id(app, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "src/shop/__init__.py"])
-def test_a_changed_byte_changes_the_id(app, name):
+def test_a_changed_byte_changes_the_id(app: Path, name: str) -> None:
     before = identity(app)
     (app / name).write_text((app / name).read_text() + "#")
     assert identity(app) != before
 
 
-def test_a_renamed_file_changes_the_id(app):
+def test_a_renamed_file_changes_the_id(app: Path) -> None:
     before = identity(app)
     (app / "src" / "shop" / "__init__.py").rename(app / "src" / "shop" / "main.py")
     assert identity(app) != before
 
 
-def test_what_running_the_app_leaves_behind_does_not_count(app):
+def test_by_products_of_running_the_app_do_not_change_the_id(app: Path) -> None:
     before = identity(app)
     for name in ("src/shop/__pycache__", "src/shop.egg-info"):
         (app / name).mkdir()
@@ -92,7 +97,7 @@ def test_what_running_the_app_leaves_behind_does_not_count(app):
     assert identity(app) == before
 
 
-def test_a_release_holds_packages_and_source(app, tmp_path, no_pip):
+def test_a_release_holds_packages_and_source(app: Path, tmp_path: Path, no_pip: None) -> None:
     name, archive, built = build(app, tmp_path / "builds")
     assert built
     assert archive.name == f"{name}-py{PYTHON}-{ARCHITECTURE}.tar.gz"
@@ -107,36 +112,38 @@ def test_a_release_holds_packages_and_source(app, tmp_path, no_pip):
     ]
 
 
-def test_a_release_is_built_once(app, tmp_path, no_pip):
+def test_a_release_is_built_once(app: Path, tmp_path: Path, no_pip: None) -> None:
     assert build(app, tmp_path / "builds")[2] is True
     assert build(app, tmp_path / "builds")[2] is False
 
 
-def test_the_same_content_gives_the_same_bytes(app, tmp_path, no_pip, monkeypatch):
+def test_the_same_content_gives_the_same_bytes(
+    app: Path, tmp_path: Path, no_pip: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = build(app, tmp_path / "one")[1].read_bytes()
     monkeypatch.setattr(time, "time", lambda: 2_000_000_000.0)
     second = build(app, tmp_path / "two")[1].read_bytes()
     assert first == second
 
 
-def test_a_half_written_archive_is_never_taken_for_one(app, tmp_path, no_pip, monkeypatch):
-    def disk_full(path, data):
-        with path.open("wb") as file:
-            file.write(data[:10])
+def test_an_archive_that_was_not_written_completely_does_not_exist(
+    app: Path, tmp_path: Path, no_pip: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(_descriptor: int) -> None:
         raise OSError("No space left on device")
 
     builds = tmp_path / "builds"
     with monkeypatch.context() as patch:
-        patch.setattr(app_release.Path, "write_bytes", disk_full)
+        patch.setattr("ansible.module_utils.anynode.files.os.fsync", disk_full)
         with pytest.raises(OSError, match="No space"):
             build(app, builds)
-    assert list(builds.glob("*.tar.gz")) == []
+    assert list(builds.iterdir()) == []
     _name, archive, built = build(app, builds)
     assert built
     assert len(members(archive)) == 6
 
 
-def test_a_syntax_error_is_named_by_file_and_line(app, tmp_path, no_pip):
+def test_a_syntax_error_is_named_by_file_and_line(app: Path, tmp_path: Path, no_pip: None) -> None:
     (app / "src" / "shop" / "views.py").write_text("x = 1\ndef broken(:\n")
     with pytest.raises(BuildError, match=r"src/shop/views\.py, line 2: "):
         build(app, tmp_path / "builds")
@@ -144,7 +151,7 @@ def test_a_syntax_error_is_named_by_file_and_line(app, tmp_path, no_pip):
 
 
 @pytest.mark.parametrize("line", ["flask==3.1.3", "flask", "flask>=3 --hash=sha256:00"])
-def test_a_package_without_version_or_hash_is_named(app, tmp_path, no_pip, line):
+def test_a_package_without_version_or_hash_is_named(app: Path, tmp_path: Path, no_pip: None, line: str) -> None:
     with (app / "requirements.lock").open("a") as lock:
         lock.write(line + "\n")
     with pytest.raises(BuildError, match=r"requirements\.lock: flask\S* is not pinned.*make lock"):
@@ -152,31 +159,31 @@ def test_a_package_without_version_or_hash_is_named(app, tmp_path, no_pip, line)
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "src"])
-def test_what_is_missing_is_named(app, tmp_path, name):
+def test_a_missing_part_is_named(app: Path, tmp_path: Path, name: str) -> None:
     (app / name).rename(tmp_path / "away")
     with pytest.raises(BuildError, match=rf"/{name} is missing"):
         build(app, tmp_path / "builds")
 
 
 @pytest.mark.parametrize("text", ["[project]\nname = 'shop'\n", "[project]\nversion = '1'\n", "[project"])
-def test_a_pyproject_without_a_name_or_version_is_named(app, tmp_path, text):
+def test_a_pyproject_without_a_name_or_version_is_named(app: Path, tmp_path: Path, text: str) -> None:
     (app / "pyproject.toml").write_text(text)
     with pytest.raises(BuildError, match=r"pyproject\.toml: needs a \[project\] table with a name and a version"):
         build(app, tmp_path / "builds")
 
 
-def test_pip_installs_what_the_lock_names(app, tmp_path, wheels):
+def test_pip_installs_the_locked_packages(app: Path, tmp_path: Path, wheels: Path) -> None:
     name, archive, _built = build(app, tmp_path / "builds")
     assert f"{name}-py{PYTHON}/tiny.py" in members(archive)
 
 
-def test_a_release_lists_what_is_in_it(app, tmp_path, wheels):
+def test_a_release_has_a_bill_of_materials(app: Path, tmp_path: Path, wheels: Path) -> None:
     name, archive, _built = build(app, tmp_path / "builds")
     text = bill(name, archive)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    told = json.loads(text)
-    assert told["metadata"]["component"] | {"name": "shop", "version": name} == told["metadata"]["component"]
-    (tiny,) = told["components"]
+    found = json.loads(text)
+    assert found["metadata"]["component"] | {"name": "shop", "version": name} == found["metadata"]["component"]
+    (tiny,) = found["components"]
     assert (tiny["name"], tiny["version"], tiny["purl"]) == ("tiny", "1.0", "pkg:pypi/tiny@1.0")
     wheel = next(wheels.iterdir()).read_bytes()
     assert tiny["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(wheel).hexdigest()}]
@@ -196,19 +203,19 @@ def test_a_release_lists_what_is_in_it(app, tmp_path, wheels):
         ("Name: silent", []),
     ],
 )
-def test_a_license_is_told_as_the_package_does(metadata, licenses):
+def test_a_license_is_reported_as_in_the_package(metadata: str, licenses: list[Any]) -> None:
     assert app_release.licenses(message_from_string(metadata)) == licenses
 
 
-def test_a_package_that_is_not_the_one_that_was_locked_is_refused(app, tmp_path, wheels):
+def test_a_package_with_another_hash_than_the_locked_one_is_refused(app: Path, tmp_path: Path, wheels: Path) -> None:
     wheel = next(wheels.iterdir())
     wheel.write_bytes(wheel.read_bytes() + b"\0")
     with pytest.raises(BuildError, match="DO NOT MATCH THE HASHES"):
         build(app, tmp_path / "builds")
 
 
-def test_pips_own_words_are_passed_on(app, tmp_path, monkeypatch):
-    def fail(command, **_options):
+def test_the_error_of_pip_is_reported(app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: list[str], **_options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: no such wheel\n")
 
     monkeypatch.setattr(app_release.subprocess, "run", fail)
@@ -217,5 +224,5 @@ def test_pips_own_words_are_passed_on(app, tmp_path, monkeypatch):
     assert not (tmp_path / "builds").exists()
 
 
-def test_the_apps_own_source_can_be_built():
+def test_the_source_of_the_demo_app_is_valid() -> None:
     app_release.check_source(app_release.sources(ROOT / "app"))

@@ -1,6 +1,6 @@
-"""How exposed the services are: what each release's systemd says of the units as they lie on a machine.
+"""The exposure of the services: the rating of the installed units by the systemd of each Debian release.
 
-Offline and from files: on the local machines, a drop-in of their image switches off what a container can't have.
+Offline, from files: on local hosts a drop-in of the image disables directives that a container does not support.
 """
 
 import re
@@ -12,18 +12,18 @@ import pytest
 from lib.ansible_runs import ROOT, render
 from lib.redis_server import TREES, unpacked_program
 
-# The exposure that each may have: 0 is none, 10 all.
+# Highest exposure of each service; 0 is none, 10 is full.
 LIMITS = {"anynode": 1.5, "redis-server": 1.5, "nginx": 2.5}
 
 
 @pytest.fixture(scope="module")
-def app_unit(tmp_path_factory):
-    return render(tmp_path_factory.mktemp("cluster"), 1).files / "app1" / "anynode.service"
+def app_unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(render(tmp_path_factory.mktemp("cluster"), 1).files) / "app1" / "anynode.service"
 
 
 @pytest.fixture(params=["bookworm", "trixie"])
-def machine(request, tmp_path, app_unit):
-    """The name of a Debian release, and a directory with its units of the three services, and the roles' drop-ins."""
+def host(request: pytest.FixtureRequest, tmp_path: Path, app_unit: Path) -> tuple[str, Path]:
+    """The name of a Debian release, and a directory with its units of the three services and the roles' drop-ins."""
     packaged, ours = tmp_path / "usr/lib/systemd/system", tmp_path / "etc/systemd/system"
     packaged.mkdir(parents=True)
     ours.mkdir(parents=True)
@@ -38,12 +38,14 @@ def machine(request, tmp_path, app_unit):
 
 
 @pytest.mark.parametrize("service", LIMITS)
-def test_a_service_is_hardly_exposed(machine, service):
-    release, root = machine
+def test_a_service_has_little_exposure(host: tuple[str, Path], service: str) -> None:
+    release, root = host
     analyze = unpacked_program(release, "usr/bin/systemd-analyze")
     command = [*analyze, "security", "--offline=true", f"--root={root}", "--no-pager", f"{service}.service"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    exposure = float(re.search(rf"exposure level for {service}.service: ([\d.]+)", done.stdout)[1])
+    found = re.search(rf"exposure level for {service}.service: ([\d.]+)", done.stdout)
+    assert found, done.stdout
+    exposure = float(found[1])
     print(f"{service}, Debian {release}: {exposure}")
     assert exposure <= LIMITS[service], done.stdout
-    assert str(root) not in done.stderr, "systemd doesn't understand all of it"
+    assert str(root) not in done.stderr, "systemd doesn't accept all directives"

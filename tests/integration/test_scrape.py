@@ -7,45 +7,52 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
-from lib.ansible_runs import render
+from lib.ansible_runs import Cluster, render
 from lib.cluster import eventually
 from lib.demo_app import environ
 from lib.redis_server import RedisServer, free_port
 from lib.rendered_gunicorn import PACKAGES, RUNTIME, WORKERS, Node
 
+StartNode = Callable[..., Node]
 
-def shop(folder):
+
+def shop(folder: Path) -> dict[str, str]:
     """Return options of a node with the smallest app."""
     (folder / "shop.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'shop']\n")
     return {"app": "shop:app", "packages": str(folder)}
 
 
-def open_files(pid):
+def open_files(pid: int) -> list[str]:
     return [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """The files of a node with a free port for its metrics."""
-    return render(tmp_path_factory.mktemp("rendered"), 1, app_workers=WORKERS, app_metrics_port=free_port())
+    cluster: Cluster = render(tmp_path_factory.mktemp("rendered"), 1, app_workers=WORKERS, app_metrics_port=free_port())
+    return cluster
 
 
 @pytest.fixture(scope="module")
-def metrics_port(rendered):
-    return int(re.search(r"^METRICS_PORT = (\d+)$", rendered.text("app1/gunicorn.conf.py"), re.MULTILINE)[1])
+def metrics_port(rendered: Cluster) -> int:
+    found = re.search(r"^METRICS_PORT = (\d+)$", rendered.text("app1/gunicorn.conf.py"), re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 @pytest.fixture
-def start(rendered, metrics_port, tmp_path):
+def start(rendered: Cluster, metrics_port: int, tmp_path: Path) -> Iterator[StartNode]:
     """Starts a node, with `more` configuration, and stops it at the end."""
-    nodes = []
+    nodes: list[Node] = []
 
-    def start_node(more="", **options):
+    def start_node(more: str = "", **options: Any) -> Node:
         config = tmp_path / "gunicorn.conf.py"
         config.write_text(rendered.text("app1/gunicorn.conf.py") + more)
         nodes.append(Node(config, metrics_port, tmp_path, **options))
@@ -57,17 +64,17 @@ def start(rendered, metrics_port, tmp_path):
 
 
 @pytest.fixture
-def node(start):
+def node(start: StartNode) -> Node:
     return start().wait()
 
 
-def test_a_scrape_adds_up_the_counts_of_all_workers(node):
+def test_a_scrape_adds_up_the_counts_of_all_workers(node: Node) -> None:
     assert node.requests_without_session() == 0
     node.request_each("/", 5)
     assert node.requests_without_session() == 5 * WORKERS
 
 
-def test_a_worker_that_dies_loses_no_count_and_leaves_no_file(node):
+def test_a_worker_that_dies_loses_no_count_and_leaves_no_file(node: Node) -> None:
     node.request_each("/", 2)
     for _ in range(2):
         workers = node.workers()
@@ -81,7 +88,7 @@ def test_a_worker_that_dies_loses_no_count_and_leaves_no_file(node):
     assert node.files() == WORKERS
 
 
-def test_new_workers_count_beside_old_workers_that_still_serve(node):
+def test_new_workers_count_beside_old_workers_that_still_serve(node: Node) -> None:
     node.request_each("/", 2)
     before = node.workers()
     node.master.send_signal(signal.SIGHUP)
@@ -92,14 +99,15 @@ def test_new_workers_count_beside_old_workers_that_still_serve(node):
     assert node.files() == 2 * WORKERS
 
 
-def test_counts_of_the_session_store_come_from_redis(start, tmp_path):
+def test_counts_of_the_session_store_come_from_redis(start: StartNode, tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     redis = RedisServer(tmp_path / "redis").start()
     try:
         node = start(redis_port=redis.port).wait()
         account = {"username": "ada", "password": "correct horse"}
         login = requests.post(f"http://127.0.0.1:{node.port}/api/login", json=account, timeout=10)
-        cookie = f"session={login.cookies['session']}"
+        session = str(login.cookies["session"])
+        cookie = f"session={session}"
         for _ in range(4):
             assert node.get("/api/session", Cookie=cookie).status_code == 200
         seen = node.scrape()
@@ -110,16 +118,16 @@ def test_counts_of_the_session_store_come_from_redis(start, tmp_path):
         command = [sys.executable, "-m", "flask", "--app", "anynode", "sessions", "end-user", "ada"]
         subprocess.run(command, env=node.settings, check=True)
         assert node.scrape()["anynode_sessions_ended_total", "admin"] == 1
-        assert not any(login.cookies["session"] in label for labels in seen for label in labels)
+        assert not any(session in label for labels in seen for label in labels)
     finally:
         redis.kill()
 
 
-def test_the_port_of_the_app_answers_no_scrapes(node):
+def test_the_port_of_the_app_answers_no_scrapes(node: Node) -> None:
     assert node.get("/metrics").status_code == 404
 
 
-def test_only_the_master_listens_for_scrapes(node):
+def test_only_the_master_listens_for_scrapes(node: Node) -> None:
     """A worker that outlives the master would otherwise accept scrapes and never answer them."""
     listening = rf":{node.metrics_port:04X} \S+ 0A " + r"(?:\S+ +){5}(\d+)"
     (inode,) = re.findall(listening, Path("/proc/net/tcp").read_text())
@@ -127,12 +135,12 @@ def test_only_the_master_listens_for_scrapes(node):
     assert having == {node.master.pid}
 
 
-def test_a_silent_client_does_not_block_other_scrapes(node):
+def test_a_silent_client_does_not_block_other_scrapes(node: Node) -> None:
     with socket.create_connection(("127.0.0.1", node.metrics_port)):
         assert node.requests_without_session() == 0
 
 
-def test_a_port_in_use_is_logged_and_bound_once_it_is_free(start, metrics_port):
+def test_a_port_in_use_is_logged_and_bound_once_it_is_free(start: StartNode, metrics_port: int) -> None:
     with socket.create_server(("127.0.0.1", metrics_port)):
         node = start().wait()
         assert node.get("/").status_code == 200
@@ -141,7 +149,7 @@ def test_a_port_in_use_is_logged_and_bound_once_it_is_free(start, metrics_port):
     assert node.requests_without_session() == 1
 
 
-def test_an_app_without_prometheus_client_is_served(start, tmp_path):
+def test_an_app_without_prometheus_client_is_served(start: StartNode, tmp_path: Path) -> None:
     (tmp_path / "prometheus_client.py").write_text("raise ImportError\n")
     node = start(**shop(tmp_path))
     assert eventually(lambda: node.log().count("Booting worker") == WORKERS), node.log()
@@ -155,12 +163,14 @@ def test_an_app_without_prometheus_client_is_served(start, tmp_path):
     ("address", "message"),
     [("127.0.0.1", ""), ("::1", ""), ("localhost", "does not appear to be an IPv4 or IPv6")],
 )
-def test_only_an_ip_address_passes_the_pre_deploy_check(rendered, metrics_port, tmp_path, address, message):
+def test_only_an_ip_address_passes_the_pre_deploy_check(
+    rendered: Cluster, metrics_port: int, tmp_path: Path, address: str, message: str
+) -> None:
     """The check runs while the active app holds the port, without the directory of counts."""
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(rendered.text("app1/gunicorn.conf.py").replace('"127.0.0.1"', f'"{address}"'))
     shutil.copy(RUNTIME, tmp_path)
-    command = [sys.executable, "-m", "gunicorn", "--check-config", "--config", config, "anynode:create_app()"]
+    command = [sys.executable, "-m", "gunicorn", "--check-config", "--config", str(config), "anynode:create_app()"]
     settings = environ(PYTHONPATH=PACKAGES)
     with socket.create_server(("127.0.0.1", metrics_port)):
         done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False)
@@ -168,21 +178,21 @@ def test_only_an_ip_address_passes_the_pre_deploy_check(rendered, metrics_port, 
     assert message in done.stderr
 
 
-def test_the_unit_empties_the_directory_of_counts_at_each_start(rendered):
+def test_the_unit_empties_the_directory_of_counts_at_each_start(rendered: Cluster) -> None:
     lines = rendered.text("app1/anynode.service").splitlines()
     assert "RuntimeDirectory=anynode" in lines
     assert "Environment=PROMETHEUS_MULTIPROC_DIR=%t/anynode" in lines
     assert not [line for line in lines if line.startswith("RuntimeDirectoryPreserve")]
 
 
-def test_port_0_switches_metrics_off(tmp_path):
+def test_port_0_switches_metrics_off(tmp_path: Path) -> None:
     cluster = render(tmp_path, 1, app_metrics_port=0)
     assert "prometheus" not in cluster.text("app1/gunicorn.conf.py").lower()
     assert "PROMETHEUS" not in cluster.text("app1/anynode.service")
 
 
 READY = """
-def post_worker_init(worker):
+def post_worker_init(worker) -> None:
     print(f"ready {worker.pid}", flush=True)
 """
 
@@ -198,7 +208,7 @@ os.register_at_fork(after_in_parent=lambda: (requested.clear(), forked.set()))
 name_files, start_counting = pre_fork, post_fork
 
 
-def hold(*_):
+def hold(*_) -> None:
     with needed:
         Path("held").touch()
         requested.wait(10)
@@ -206,13 +216,13 @@ def hold(*_):
     return ()
 
 
-def pre_fork(server, worker):
+def pre_fork(server, worker) -> None:
     name_files(server, worker)
     forked.clear()
     requested.set()
 
 
-def post_fork(server, worker):
+def post_fork(server, worker) -> None:
     with needed:
         start_counting(server, worker)
 """
@@ -251,7 +261,9 @@ logging.setLogRecordFactory(Held)
     [(SCRAPE, 20, b"HTTP/1.0 200 OK\r\n"), (FAILURE, 1, b""), (LINE, 1, b"HTTP/1.0 200 OK\r\n")],
     ids=["scrape", "failure", "line"],
 )
-def test_no_worker_is_forked_while_the_thread_works(start, tmp_path, work, times, response):
+def test_no_worker_is_forked_while_the_thread_works(
+    start: StartNode, tmp_path: Path, work: str, times: int, response: bytes
+) -> None:
     """The worker might never start, nor react to SIGTERM."""
     node = start(more=READY + HOLD + work, **shop(tmp_path))
     held = tmp_path / "held"
@@ -293,7 +305,7 @@ Handler.registry.register(Much())
 
 
 @pytest.mark.parametrize("sent", [b"GET /metr", b"GET /metrics HTTP/1.0\r\n\r\n"], ids=["slow to send", "slow to read"])
-def test_a_fork_does_not_wait_for_a_client_that_is(start, tmp_path, sent):
+def test_a_fork_does_not_wait_for_a_client_that_is(start: StartNode, tmp_path: Path, sent: bytes) -> None:
     node = start(more=READY + SLOW, **shop(tmp_path))
     newest = eventually(lambda: node.newest(WORKERS))
     with socket.create_connection(("127.0.0.1", node.metrics_port)) as scraper:

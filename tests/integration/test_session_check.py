@@ -3,13 +3,16 @@
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
 from lib.ansible_runs import load_module
 from lib.certificates import Authority, Pair
+from lib.demo_app import PASSWORD, USER, make_app
 from lib.rendered_nginx import Node
 from lib.stub_app import Sessions, StubNode
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 check = load_module("plugins/modules/session_check.py")
 ACCOUNT = {"username": "demo", "password": "secret"}
@@ -78,14 +81,16 @@ def test_a_line_stays_short_when_many_nodes_fail(start_nodes: StartNodes) -> Non
     )
 
 
-def test_a_single_node_with_its_own_sessions_is_named_by_every_other_one(start_nodes: StartNodes) -> None:
+def test_only_the_node_with_its_own_sessions_is_named(start_nodes: StartNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It deletes the cookie of a session that it doesn't know; the reads after that still have the cookie."""
+    monkeypatch.setattr(check, "READERS", 1)
     nodes = start_nodes(3)
-    nodes[2].sessions = {}
+    nodes[1].sessions = {}
     _visit, _report, failures = run_check(nodes)
     assert failures == [
-        "logged in on app1, unknown on app3",
+        "logged in on app1, unknown on app2",
+        "logged in on app2, unknown on app1",
         "logged in on app2, unknown on app3",
-        "logged in on app3, unknown on app1",
         "logged in on app3, unknown on app2",
     ]
 
@@ -134,6 +139,49 @@ def test_through_the_balancer_every_node_must_answer_and_no_other(start_nodes: S
 def test_many_failures_are_shortened() -> None:
     assert check.shorten(["a", "b", "c"]) == "a; b; c"
     assert check.shorten(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more failures"
+
+
+@pytest.fixture
+def start_demo_app(shared_redis: Any) -> Iterator[Callable[..., dict[str, str]]]:
+    """Starts nodes with the demo app in this process; returns their URLs by name."""
+    servers: list[BaseWSGIServer] = []
+
+    def start(number: int, **settings: str) -> dict[str, str]:
+        urls = {}
+        for name in (f"app{each}" for each in range(1, number + 1)):
+            app = make_app(shared_redis.port, APP_NODE=name, **settings)
+            server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+            Thread(target=server.serve_forever, daemon=True).start()
+            servers.append(server)
+            urls[name] = f"http://127.0.0.1:{server.server_port}"
+        return urls
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class Quiet(WSGIRequestHandler):
+    def log_request(self, *_: Any) -> None:
+        """Keep the output of tests clean."""
+
+
+def check_demo_app(urls: dict[str, str]) -> list[str]:
+    report, failures = check.check_nodes(check.Visit(urls, 10), {"username": USER, "password": PASSWORD})
+    assert len(report) == len(urls)
+    return list(failures)
+
+
+def test_nodes_of_the_demo_app_share_logins(start_demo_app: Callable[..., dict[str, str]]) -> None:
+    """With a single session for each user, too: the check needs no second one at a time."""
+    assert check_demo_app(start_demo_app(4)) == []
+    assert check_demo_app(start_demo_app(2, APP_SESSIONS_PER_USER="1")) == []
+
+
+def test_nodes_that_keep_sessions_in_memory_are_noticed(start_demo_app: Callable[..., dict[str, str]]) -> None:
+    failures = check_demo_app(start_demo_app(2, APP_SESSION_STORE="memory"))
+    assert failures == ["logged in on app1, unknown on app2", "logged in on app2, unknown on app1"]
 
 
 @pytest.fixture

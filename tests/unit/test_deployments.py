@@ -20,7 +20,7 @@ class Node(deployments.Deployments):
         home = self.root / "releases" / f"{release}-py3.13"
         home.mkdir(parents=True, exist_ok=True)
         secrets = {name: files.pop(name) for name in ("secrets.env",) if name in files}
-        options = {"files": {"app.env": "A=1\n"} | files, "secret_files": secrets, "release": str(home)}
+        options: dict[str, Any] = {"files": {"app.env": "A=1\n"} | files, "secret_files": secrets, "release": str(home)}
         self.act("prepared", **options)
 
     def act(self, state: str, id: str = "", check: bool = False, **more: Any) -> bool:
@@ -228,8 +228,9 @@ def test_a_deployment_of_the_version_before_is_read(node: Node) -> None:
     """Its record has the deployment id as `run`, and a changed record has it as `id`."""
     node.deploy("r1")
     record = node.root / "deployments/r1/deployment.json"
-    record.write_text(record.read_text().replace('"id"', '"run"'))
-    assert node.result("queried")["current"]["id"] == "r1"
+    record.write_text(record.read_text().replace('"id"', '"run"').replace('"state"', '"why": "slow",\n "state"'))
+    current = node.result("queried")["current"]
+    assert (current["id"], current["reason"]) == ("r1", "slow")
     assert node.outdated() == []
     node.deploy("r2", release="2-b")
     assert node.result("queried")["last_good_release"] == "1-a"
@@ -240,7 +241,7 @@ def test_a_deployment_of_the_version_before_is_read(node: Node) -> None:
 
 
 def test_preparing_twice_changes_nothing(node: Node) -> None:
-    files = {
+    files: dict[str, Any] = {
         "files": {"app.env": "A=1\n"},
         "secret_files": {"secrets.env": "KEY=1\n"},
         "release": "/releases/1-a-py3.13",
@@ -272,7 +273,7 @@ def test_check_mode_tells_the_difference_and_changes_nothing(node: Node) -> None
 
 def test_a_diff_never_shows_secrets(node: Node) -> None:
     """Not even those of a file that was readable before."""
-    files = {
+    files: dict[str, Any] = {
         "files": {"app.env": "A=1\n"},
         "secret_files": {"secrets.env": "KEY=1\n"},
         "release": "/releases/1-a-py3.13",

@@ -50,7 +50,14 @@ def plan(*targets: str, running: list[str], left: list[str]) -> dict[str, list[s
         ([node("1-a", "0-z"), node()], "1-a", plan("1-a", running=["1-a", ""], left=[])),
         ([node("2-b", "1-a"), UNREACHABLE], "", plan("1-a", running=["2-b"], left=["2-b"])),
     ],
-    ids=["the last good one", "a named one", "none", "nodes disagree", "a new node gets the release", "a lost node"],
+    ids=[
+        "the last good release",
+        "a named release",
+        "none",
+        "nodes disagree",
+        "a new node gets the release",
+        "a lost node",
+    ],
 )
 def test_the_release_of_a_rollback(reports: list[dict[str, Any]], named: str, expected: dict[str, list[str]]) -> None:
     assert releases.rollback_plan(reports, named) == expected
@@ -76,3 +83,14 @@ def test_nodes_to_update_are_in_the_order_of_the_inventory() -> None:
     names = ["app1", "app2", "app3", "app4", "app5"]
     assert releases.nodes_to_update(names, hostvars, "outdated") == ["app1", "app3"]
     assert releases.nodes_to_update(names, hostvars, "fresh") == []
+
+
+def test_a_release_is_built_once_for_each_platform() -> None:
+    def host(minor: int) -> dict[str, Any]:
+        return {"ansible_facts": {"python": {"version": {"major": 3, "minor": minor}}, "architecture": "x86_64"}}
+
+    hostvars = {"app1": host(13), "app2": host(11), "app3": host(13), "app4": {"ansible_facts": {}}}
+    assert releases.platforms_of(list(hostvars), hostvars) == [
+        {"python_version": "3.13", "architecture": "x86_64"},
+        {"python_version": "3.11", "architecture": "x86_64"},
+    ]

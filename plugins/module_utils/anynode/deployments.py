@@ -27,8 +27,9 @@ def read_record(deployment: Path | None) -> Record:
     """Return the record of a deployment, {} if there is none."""
     found = read_json(deployment / RECORD, {}) if deployment else {}
     record = dict(found) if isinstance(found, dict) else {}
-    if "run" in record:  # the name of the id in version 0.1
-        record["id"] = record.pop("run")
+    for old, new in (("run", "id"), ("why", "reason")):  # names of version 0.1
+        if old in record:
+            record[new] = record.pop(old)
     return record
 
 
@@ -104,7 +105,7 @@ class Deployments:
         return {name: record for name, record in latest.items() if record["state"] == "rolled_back"}
 
     def last_good(self, *, other_release: bool = False) -> Path | None:
-        """Return the newest good deployment other than the active one, None if there is none.
+        """Return the newest good deployment other than the active deployment, None if there is none.
 
         Deployments of releases that were rolled back don't count, nor, with other_release, those of the active release.
         """

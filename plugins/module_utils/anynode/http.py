@@ -53,7 +53,7 @@ class Client:
         self.tls = tls
 
     def request(self, method: str, url: str, body: Any = None) -> Response:
-        """Send a request and return the response, whatever its status.
+        """Send a request and return the response, of any status.
 
         body: sent as JSON; a method other than GET without a body sends {}. A response 429 is retried once, after the
         seconds of its Retry-After header (1 without it, 60 at most). Raises HttpError.

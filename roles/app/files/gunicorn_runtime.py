@@ -1,4 +1,4 @@
-"""What gunicorn.conf.py adds to gunicorn: responses in a single write, and counters for Prometheus.
+"""The parts that gunicorn.conf.py adds to gunicorn: responses in a single write, and counters for Prometheus.
 
 The metrics work for any app that has prometheus-client: each worker counts in files of its own below
 PROMETHEUS_MULTIPROC_DIR, and the master adds them up at each scrape, on a port of its own.
@@ -96,7 +96,7 @@ def start_metrics(server: Any, address: Address, port: int) -> None:
     if not HAS_METRICS:
         server.log.warning("metrics: none, the app has no prometheus-client")
         return
-    multiprocess.MultiProcessCollector(Handler.registry)
+    multiprocess.MultiProcessCollector(Handler.registry)  # type: ignore[no-untyped-call,unused-ignore]
     # The socket is created before the first fork, so that each worker can close its inherited copy.
     MetricsServer.address_family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     server.metrics = MetricsServer((str(address), port), Handler, bind_and_activate=False)
@@ -137,11 +137,12 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """Let the worker count in its files, and close its copy of the metrics socket, which is the master's alone."""
     if HAS_METRICS:
-        values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_name)
+        value_class = values.MultiProcessValue(lambda: worker.metrics_name)  # type: ignore[no-untyped-call,unused-ignore]
+        values.ValueClass = value_class
         server.metrics.socket.close()
 
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Drop the gauges of live processes that the worker had, if the app has any."""
     if HAS_METRICS:
-        multiprocess.mark_process_dead(worker.metrics_name)
+        multiprocess.mark_process_dead(worker.metrics_name)  # type: ignore[no-untyped-call,unused-ignore]
