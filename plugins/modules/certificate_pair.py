@@ -196,7 +196,7 @@ def due_reason(key: Path, file: Path, wanted: dict[str, Any], now: float) -> str
 
 
 def replaced(file: Path, wanted: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the certificates that another one replaces, each once: {"content": PEM}."""
+    """Return the certificates that a new certificate replaces, each once: {"content": PEM}."""
     found = [wanted["latest"]]
     try:
         certificate = file.read_text()

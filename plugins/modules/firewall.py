@@ -14,7 +14,7 @@ module: firewall
 short_description: load the rules of the firewall with commit-confirm, or remove them
 description:
   - C(checked) refuses a controller that the rules would not admit to SSH. It changes nothing.
-  - C(proposed) loads the table C(inet anynode) in one transaction if other rules are loaded. Unless C(confirmed)
+  - C(proposed) loads the table C(inet anynode) in a single transaction if other rules are loaded. Unless C(confirmed)
     follows in time, a timer of systemd restores the rules before. A reboot restores them, too, since rules reach the
     file that is loaded at boot when they are confirmed.
   - C(confirmed) keeps the proposed rules if it runs over a new SSH connection.
@@ -112,7 +112,7 @@ def ssh_connection(process: str = "self", proc: Path = Path("/proc")) -> str:
 
 
 def admits(sources: list[str], address: str) -> bool:
-    """Return whether an address is one of the sources, or in one of them. Raises ValueError for an invalid source."""
+    """Return whether an address is in the sources. Raises ValueError for an invalid source."""
     parsed = ipaddress.ip_address(address.split("%")[0])
     parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     return any(parsed in ipaddress.ip_network(source) for source in sources)
@@ -154,7 +154,7 @@ class Firewall:
         if controller and not admits(sources, controller):
             self.module.fail_json(
                 msg=f"firewall_ssh_sources ({', '.join(sources)}) would lock this controller out: it connects from"
-                f" {controller}. No rule was changed on any host. Add that address, or run from a listed one."
+                f" {controller}. No rule was changed on any host. Add that address, or run from a listed address."
             )
         return {"changed": False, "connection": connection}
 
@@ -183,7 +183,7 @@ class Firewall:
     def load(self, rules: str, loaded: str, seconds: int, unconfirmed: bool) -> None:
         """Load the rules, after starting the timer that rolls them back."""
         write_atomically(PROPOSED, rules)
-        if unconfirmed:  # the rollback restores the rules before the unconfirmed ones
+        if unconfirmed:  # the rollback restores the last confirmed rules
             self.run("systemctl", "restart", f"{ROLLBACK}.timer")
         else:
             tables = {" ".join(table): self.loaded(table) for table in (TABLE, OLD)}

@@ -194,7 +194,7 @@ def sshd_lines(config: Path) -> Iterator[tuple[Path, str, list[str], bool]]:
 def overruled(config: Path = Path("/etc/ssh/sshd_config")) -> str | None:
     """Return the setting that overrides the role's drop-in in sshd_config.d, or None.
 
-    sshd uses the first value (sshd_config(5)), but a value below a Match also overrides an earlier one outside.
+    sshd uses the first value (sshd_config(5)), but a value below a Match also overrides an earlier value outside.
     """
     ours, ours_counts = False, False
     for path, line, words, below_match in sshd_lines(config):

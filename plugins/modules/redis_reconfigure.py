@@ -43,7 +43,7 @@ options:
   acl_file:
     type: path
     required: true
-    description: file with one ACL user per line; its modification time is that of the latest change
+    description: file with an ACL user per line; its modification time is that of the latest change
   certificate:
     type: path
     description: certificate file; required for C(configured)
@@ -99,7 +99,7 @@ def apply_acl(redis: Redis, acl_file: Path) -> bool:
 
 
 def apply_certificate(redis: Redis, port: int, certificate: Path, key: str) -> bool:
-    """Let Redis present a certificate; return whether it presented another one.
+    """Let Redis present a certificate; return whether it presented another certificate.
 
     The presented certificate counts: an interrupted run may have replaced the file only. Raises RedisError, OSError.
     """

@@ -12,7 +12,7 @@ short_description: report systemd units that run with an older version of their 
 description:
   - Use it with C(notify), in place of C(notify) on each task that writes a file. A handler is lost if a run is
     interrupted before the handlers' turn, and the next run finds the files in order; this module still reports that
-    the unit runs with older ones.
+    the unit runs with the older files.
   - A unit that doesn't run is never outdated, but C(stopped).
 options:
   units:
@@ -52,7 +52,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outdated:
-  description: files that are newer than what a unit read, by name of the unit
+  description: files that changed after the unit read them, by name of the unit
   type: dict
   returned: success
   sample: {ssh.service: [/etc/ssh/sshd_config.d/00-anynode.conf]}

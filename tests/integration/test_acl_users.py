@@ -26,8 +26,8 @@ def redis_cli(
 ) -> Iterator[RedisCli]:
     """Run redis-cli as an ACL user: redis_cli(user, arguments, lines)."""
     port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    options += ["--aclfile", rendered.files / "users.acl"]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    options += ["--aclfile", str(rendered.files / "users.acl")]
     process = subprocess.Popen([*PROGRAMS[request.param], *options], stdout=subprocess.DEVNULL)
 
     def query(user: str, arguments: str, lines: str = "") -> str:

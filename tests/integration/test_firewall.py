@@ -32,7 +32,7 @@ while True:
 
 
 class Net:
-    """Hosts on one link: namespaces whose veths meet at a bridge in a namespace of its own."""
+    """Hosts on a link: namespaces whose veths meet at a bridge in a namespace of its own."""
 
     def __init__(self, addresses: dict[str, str]) -> None:
         self.addresses, self.processes = addresses, []

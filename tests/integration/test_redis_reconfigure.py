@@ -43,7 +43,7 @@ class Server:
         return bool(self.run(reconfigure.apply_acl, *passwords))
 
     def connect(self, password: str = OLD, user: str = "app") -> Redis:
-        """Return a client with one connection, which is open."""
+        """Return a client with a single, open connection."""
         redis = Redis(port=self.server.port, username=user, password=password, single_connection_client=True)
         redis.exists(f"{PREFIX}x")
         return redis
@@ -63,8 +63,9 @@ def server(own_redis: RedisServer, tmp_path: Path) -> Server:
 
 
 def address(redis: Redis) -> Any:
-    """Return the local address of the connection: another one after a reconnection."""
-    return redis.connection._sock.getsockname()
+    """Return the local address of the connection; it changes with a reconnection."""
+    connection: Any = redis.connection
+    return connection._sock.getsockname()
 
 
 @pytest.mark.every_server
@@ -137,8 +138,9 @@ def test_stale_connections_are_closed(server: Server) -> None:
     assert server.run(reconfigure.close_stale_connections) >= 2  # and that of the fixture
     for each in (stale, other_admin):
         with pytest.raises(RedisError):
-            each.connection.send_command("PING", check_health=False)
-            each.connection.read_response()
+            connection: Any = each.connection
+            connection.send_command("PING", check_health=False)
+            connection.read_response()
     fresh.exists(f"{PREFIX}x")
     assert address(fresh) == before
     assert server.run(reconfigure.close_stale_connections) == 0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 # Every client may run these, to authenticate or to disconnect.
 UNRESTRICTED = {"auth", "hello", "quit", "reset"}
-# Commands that must fail with a stolen password of the app, one per line.
+# Commands that must fail with a stolen password of the app, each on a line.
 FORBIDDEN = """\
 keys *
 flushall

@@ -68,5 +68,5 @@ def scan(
 
 
 def documented() -> dict[tuple[str, int], str]:
-    """Return the allowed flows: {(group, port): the group whose hosts may connect, or ANYWHERE}."""
+    """Return the allowed flows: {(group, port): the group that may connect, or ANYWHERE}."""
     return {(group, flow["port"]): flow["from"] for flow in topology.default_flows() for group in flow["to"]}

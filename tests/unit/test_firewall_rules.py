@@ -54,7 +54,7 @@ def test_a_connection_without_ssh_is_empty(tmp_path: Path) -> None:
 
 
 class Module:
-    """Ansible's module, whose failure is an exception."""
+    """Ansible's module; a failure raises an exception."""
 
     def fail_json(self, msg: str) -> None:
         raise RuntimeError(msg)

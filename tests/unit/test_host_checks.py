@@ -1,4 +1,4 @@
-"""Reasons to refuse a host before it is changed, what it lacks, and the files that harden it."""
+"""Reasons to refuse a host before it is changed, missing packages, and kernel parameters."""
 
 import re
 from pathlib import Path
@@ -188,7 +188,8 @@ def test_the_kernel_parameters_exist() -> None:
     """A misspelled parameter would be ignored silently, like a parameter that the kernel lacks."""
     text = (ROOT / "roles/common/files/sysctl.d/60-anynode.conf").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    options = [re.fullmatch(r"-([\w.*]+) = (\d)", line)[1] for line in lines]
+    options = [found[1] for line in lines if (found := re.fullmatch(r"-([\w.*]+) = (\d)", line))]
+    assert len(options) == len(lines)
     missing = {each for each in options if not [*Path("/proc/sys").glob(each.replace(".", "/"))]}
     # Some kernels lack these.
     assert {each for each in missing if not each.startswith(("kernel.yama.", "net.ipv6."))} == set()

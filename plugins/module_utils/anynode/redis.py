@@ -15,7 +15,7 @@ class RedisError(Exception):
 
 
 class Redis:
-    """One authenticated connection: a running redis-cli that gets a command per line.
+    """An authenticated connection: a running redis-cli that gets a command per line.
 
     Passwords are passed in the environment of that process, so no list of processes and no log shows them.
     """
