@@ -74,6 +74,11 @@ def random_value(length: int) -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(length)) + "\n"
 
 
+def create(path: Path, length: int) -> None:
+    """Create or replace a secret."""
+    write(path, random_value(length))
+
+
 def created(directory: Path, rules: Rules) -> list[Step]:
     """Return the steps after which each secret has a value."""
     steps: list[Step] = []
@@ -84,21 +89,16 @@ def created(directory: Path, rules: Rules) -> list[Step]:
         if former != path and former.exists() and not path.exists():
             steps.append(partial(former.rename, path))
         elif not path.exists():
-            steps.append(lambda path=path, length=rule["length"]: write(path, random_value(length)))
+            steps.append(partial(create, path, rule["length"]))
     return steps
 
 
 def staged(directory: Path, rules: Rules) -> list[Step]:
     """Return the steps after which each secret has a next value."""
-    paths = {directory / name: rule["length"] for name, rule in rules.items()}
-    if any(staged_and_old(path)[1].exists() for path in paths):
+    files = [(*staged_and_old(directory / name), rule["length"]) for name, rule in rules.items()]
+    if any(old.exists() for _, old, _ in files):
         return []
-    new = {staged_and_old(path)[0]: length for path, length in paths.items()}
-    return [
-        lambda path=path, length=length: write(path, random_value(length))
-        for path, length in new.items()
-        if not path.exists()
-    ]
+    return [partial(create, new, length) for new, _, length in files if not new.exists()]
 
 
 def active(directory: Path, rules: Rules) -> list[Step]:

@@ -9,7 +9,7 @@ from lib.ansible_runs import ROOT
 ALL = (
     renamed.OPTIONS
     | renamed.EXTRA_VARIABLES
-    | {f"--tags {old}": f"--tags {new}" for old, new in renamed.TAGS.items()}
+    | renamed.TAGS
     | renamed.PLAYBOOKS
     | {f"make {old}": f"make {new}" for old, new in renamed.MAKE_TARGETS.items()}
 )

@@ -1,12 +1,12 @@
 """The files of secrets: created, and replaced step by step, wherever the rotation is interrupted."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.anynode import files
 from lib.ansible_runs import load_module
 
 module = load_module("plugins/modules/secret_files.py")
@@ -15,11 +15,11 @@ RULES = {"one": {"length": 64}, "two": {"length": 48}}
 STEPS = ("staged", "active", "retired", "finished")
 # Changes of a directory: each step may be interrupted before any of them.
 CHANGES: tuple[tuple[Any, str], ...] = (
-    (module.os, "link"),
+    (os, "link"),
     (Path, "rename"),
     (Path, "unlink"),
     (Path, "mkdir"),
-    (files.os, "replace"),
+    (os, "replace"),
 )
 
 
