@@ -1,5 +1,6 @@
 """Reads secrets that are stored in files beside the inventory."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ _raw:
 class LookupModule(LookupBase):
     """Ansible's entry point."""
 
-    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+    def run(self, terms: Sequence[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
         """Return the values. Raises AnsibleLookupError if a secret doesn't exist."""
         self.set_options(var_options=variables, direct=kwargs)
         current = self.get_option("fallbacks_of")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.anynode.files import write_atomically
+from ansible.module_utils.anynode.renamed import OPTIONS
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -30,7 +31,7 @@ options:
     required: true
     choices: [created, staged, active, retired, finished]
     description:
-      - C(created) creates files that are missing. A file with the name C(renamed_from) is renamed instead.
+      - C(created) creates files that are missing. A file with the name that an earlier version used is renamed instead.
       - C(staged) creates C(NAME.new), unless an earlier rotation has not finished.
       - C(active) makes the staged value the value in use, and keeps the value before as C(NAME.old).
       - C(retired) empties C(NAME.old). The empty file shows that hosts may still accept the old value.
@@ -53,6 +54,7 @@ changed:
   returned: always
 """
 
+FORMER_NAMES = {new: old for old, new in OPTIONS.items()}
 ALPHABET = string.ascii_letters + string.digits
 
 Step = Callable[[], Any]
@@ -74,31 +76,31 @@ def random_value(length: int) -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(length)) + "\n"
 
 
+def create(path: Path, length: int) -> None:
+    """Create or replace a secret."""
+    write(path, random_value(length))
+
+
 def created(directory: Path, rules: Rules) -> list[Step]:
     """Return the steps after which each secret has a value."""
     steps: list[Step] = []
     if not directory.is_dir():
         steps.append(partial(directory.mkdir, mode=0o700, parents=True))
     for name, rule in rules.items():
-        path, former = directory / name, directory / rule.get("renamed_from", name)
+        path, former = directory / name, directory / FORMER_NAMES.get(name, name)
         if former != path and former.exists() and not path.exists():
             steps.append(partial(former.rename, path))
         elif not path.exists():
-            steps.append(lambda path=path, length=rule["length"]: write(path, random_value(length)))
+            steps.append(partial(create, path, rule["length"]))
     return steps
 
 
 def staged(directory: Path, rules: Rules) -> list[Step]:
     """Return the steps after which each secret has a next value."""
-    paths = {directory / name: rule["length"] for name, rule in rules.items()}
-    if any(staged_and_old(path)[1].exists() for path in paths):
+    files = [(*staged_and_old(directory / name), rule["length"]) for name, rule in rules.items()]
+    if any(old.exists() for _, old, _ in files):
         return []
-    new = {staged_and_old(path)[0]: length for path, length in paths.items()}
-    return [
-        lambda path=path, length=length: write(path, random_value(length))
-        for path, length in new.items()
-        if not path.exists()
-    ]
+    return [partial(create, new, length) for new, _, length in files if not new.exists()]
 
 
 def active(directory: Path, rules: Rules) -> list[Step]:

@@ -1,25 +1,27 @@
 """The files of secrets: created, and replaced step by step, wherever the rotation is interrupted."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.anynode import files
+from ansible.errors import AnsibleLookupError
 from lib.ansible_runs import load_module
 
 module = load_module("plugins/modules/secret_files.py")
 secrets_filter = load_module("plugins/filter/secrets.py")
+lookup = load_module("plugins/lookup/secret.py")
 RULES = {"one": {"length": 64}, "two": {"length": 48}}
 STEPS = ("staged", "active", "retired", "finished")
 # Changes of a directory: each step may be interrupted before any of them.
 CHANGES: tuple[tuple[Any, str], ...] = (
-    (module.os, "link"),
+    (os, "link"),
     (Path, "rename"),
     (Path, "unlink"),
     (Path, "mkdir"),
-    (files.os, "replace"),
+    (os, "replace"),
 )
 
 
@@ -137,13 +139,35 @@ def test_missing_secrets_are_created_and_others_kept(tmp_path: Path) -> None:
 
 
 def test_a_secret_with_a_former_name_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("value\n")
-    rules = {"token": {"length": 40, "renamed_from": "key"}}
+    new = "nginx_maintenance_bypass_token"
+    (tmp_path / module.FORMER_NAMES[new]).write_text("value\n")
+    rules = {new: {"length": 40}}
     assert create(tmp_path, rules)
     assert not create(tmp_path, rules)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"token": "value\n"}
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {new: "value\n"}
 
 
 def test_secrets_that_the_inventory_defines_are_not_rotated() -> None:
     table = {"one": {"rotated": True}, "two": {"rotated": True}, "three": {"rotated": False}}
     assert secrets_filter.rotated_secrets(table, {"two": None, "other": None}) == {"one": {"rotated": True}}
+
+
+def test_fallbacks_are_the_staged_and_the_retired_value(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    for suffix, text in (("", "now\n"), (".new", "next\n"), (".old", "")):
+        (tmp_path / f"one{suffix}").write_text(text)
+    assert lookup.fallbacks(path, "now") == ["next"]
+    (tmp_path / "one.old").write_text("before\n")
+    assert lookup.fallbacks(path, "now") == ["next", "before"]
+    assert lookup.fallbacks(path, "of the inventory") == []
+    path.unlink()
+    assert lookup.fallbacks(path, "now") == []
+
+
+def test_reading_a_missing_secret_names_the_command_that_creates_it(tmp_path: Path) -> None:
+    reader = lookup.LookupModule()
+    reader.set_options = lambda **_: None
+    reader.get_option = lambda _: None
+    with pytest.raises(AnsibleLookupError, match=r"one doesn't exist yet.* ansible-playbook -i hosts\.yml site\.yml"):
+        reader.run([str(tmp_path / "one")], {"inventory_file": "hosts.yml"})
+    assert list(tmp_path.iterdir()) == []

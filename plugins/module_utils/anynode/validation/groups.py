@@ -22,7 +22,7 @@ def group_errors(groups: Groups) -> Iterator[str]:
             yield f"The group `{tier}` is empty. List at least one host in it."
     redis = groups.get("redis", [])
     if len(redis) > 1:
-        yield f"The group `redis` has {len(redis)} hosts ({names(redis)}), expected 1, the session store. Keep one host."
+        yield f"The group `redis` has {len(redis)} hosts ({names(redis)}), expected 1 session store. Keep one host."
     for host in tier_hosts(groups):
         inside = [tier for tier in TIERS if host in groups.get(tier, [])]
         if len(inside) > 1:

@@ -33,7 +33,7 @@ def evaluate(
             except AnsibleError as error:
                 del variables[name]
                 if "ansible_facts" not in text:  # facts aren't gathered yet
-                    problem = type(error).__name__ if name in secret_names else error.message
+                    problem = type(error).__name__ if name in secret_names else str(error)
                     errors.setdefault(f"`{name}` can't be evaluated: {problem}", []).append(host)
                 continue
             if key:
