@@ -32,7 +32,7 @@ options:
 
 PATIENCE = 15  # seconds; nginx leaves a node out for nginx_fail_timeout, 5 s
 COOKIES = ("session", "__Host-session")
-BROWSERS = ("browser", "__Host-device")
+BROWSERS = ("device", "__Host-device")
 
 
 class CheckFailed(Exception):

@@ -1,4 +1,4 @@
-"""The JSON interface."""
+"""The JSON API."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def test_login_then_session(client):
 
 
 @pytest.mark.parametrize(("user", "password"), [(USER, "wrong"), ("nobody", PASSWORD), ("", "")])
-def test_a_wrong_login_says_no_more_than_that(client, redis, user, password):
+def test_a_failed_login_reveals_nothing_else(client, redis, user, password):
     response = log_in(client, user, password)
     assert response.status_code == 401
     assert response.json["error"] == "Wrong user name or password."
@@ -41,21 +41,21 @@ def test_a_wrong_login_says_no_more_than_that(client, redis, user, password):
         ("delete", "sessions", {"password": PASSWORD}),
     ],
 )
-def test_without_a_login_it_is_401(client, redis, method, path, body):
-    with redis.watch() as seen:
+def test_requests_without_a_login_are_401(client, redis, method, path, body):
+    with redis.monitor() as seen:
         response = getattr(client, method)(f"/api/{path}", json=body)
     assert response.status_code == 401
     assert set(response.json) == {"error", "request_id"}
     assert seen.sent == []
 
 
-def test_the_counter_counts(logged_in):
+def test_the_counter_is_incremented(logged_in):
     assert logged_in.post("/api/counter", json={}).json == {"counter": 1}
     assert logged_in.post("/api/counter", headers=JSON).json == {"counter": 2}
     assert logged_in.get("/api/session").json["counter"] == 2
 
 
-def test_the_note_is_kept(logged_in):
+def test_the_note_is_stored(logged_in):
     note = "ä\r\n<b>\U0001f600" * 500
     assert logged_in.put("/api/note", json={"note": note}).status_code == 200
     assert logged_in.get("/api/session").json["note"] == note
@@ -70,7 +70,7 @@ def test_a_note_that_is_too_long_is_413_and_changes_nothing(logged_in, size):
     assert logged_in.get("/api/session").json["note"] == "before"
 
 
-def test_a_chunked_body_is_limited_too(logged_in):
+def test_a_chunked_body_is_limited(logged_in):
     for size, status in [(10, 200), (70_000, 413)]:
         body = io.BytesIO(json.dumps({"note": "x" * 10}).encode() + b" " * size)
         environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
@@ -81,13 +81,13 @@ def test_a_chunked_body_is_limited_too(logged_in):
 
 
 @pytest.mark.parametrize("note", [None, 1, ["x"], "\ud800"])
-def test_a_note_that_is_no_text_is_400(logged_in, note):
+def test_a_note_that_is_not_a_string_is_400(logged_in, note):
     assert logged_in.put("/api/note", json={"note": note}).status_code == 400
     assert logged_in.put("/api/note", json={}).status_code == 400
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"1", b"null", b"\xff", b"[" * 60_000])
-def test_a_body_that_is_no_json_object_is_400(logged_in, data):
+def test_a_body_that_is_not_a_json_object_is_400(logged_in, data):
     for method, path in [("post", "login"), ("post", "counter"), ("put", "note"), ("post", "logout")]:
         response = getattr(logged_in, method)(f"/api/{path}", data=data, headers=JSON)
         assert response.status_code == 400, path
@@ -114,7 +114,7 @@ def test_another_content_type_is_415(logged_in, headers):
         ({"Sec-Fetch-Site": "none"}, 200),
     ],
 )
-def test_what_another_origin_started_is_refused(logged_in, headers, status):
+def test_requests_from_another_origin_are_refused(logged_in, headers, status):
     for path in ("/api/counter", "/api/logout"):
         assert logged_in.post(path, json={}, headers=headers).status_code == status
 
@@ -129,7 +129,7 @@ def test_logout_ends_the_session_everywhere(logged_in, redis):
     assert logged_in.get("/api/session").status_code == 401
 
 
-def test_logout_without_a_login_is_fine(client):
+def test_logout_without_a_login_is_200(client):
     assert client.post("/api/logout", json={}).json == {"ok": True}
 
 
@@ -147,7 +147,7 @@ def test_sessions_are_listed_and_others_ended_with_the_password(app, logged_in):
     assert logged_in.get("/api/session").status_code == 200
 
 
-def test_a_new_login_kills_the_old_id(logged_in, redis):
+def test_a_new_login_invalidates_the_old_id(logged_in, redis):
     old = session_cookie(logged_in)
     logged_in.post("/api/counter", json={})
     assert log_in(logged_in, "bob").json["counter"] == 0
@@ -168,7 +168,7 @@ def test_a_removed_user_is_logged_out_everywhere_at_the_next_request(app, redis)
     assert second.get("/api/session").status_code == 401
 
 
-def test_who_where_and_with_what_is_kept_with_the_session(app):
+def test_user_address_agent_and_node_are_stored_with_the_session(app):
     client = app.test_client()
     address, agent = {"REMOTE_ADDR": "203.0.113.9"}, {"User-Agent": "Browser/1 " + "x" * 5000}
     client.post("/api/login", json={"username": USER, "password": PASSWORD}, environ_base=address, headers=agent)
@@ -176,7 +176,7 @@ def test_who_where_and_with_what_is_kept_with_the_session(app):
     assert (found.address, found.agent, found.node) == ("203.0.113.9", agent["User-Agent"][:256], "app1")
 
 
-def test_the_cap_is_a_setting(redis):
+def test_the_limit_of_sessions_per_user_is_a_setting(redis):
     app = make_app(redis.port, APP_SESSIONS_PER_USER="2")
     clients = [app.test_client() for _ in range(3)]
     for client in clients:

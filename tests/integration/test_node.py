@@ -1,4 +1,4 @@
-"""What makes a node a node: health, headers, trust, settings, and its fellow nodes."""
+"""An app node: health, headers, trusted proxies, settings, and sessions shared with other nodes."""
 
 import json
 
@@ -9,8 +9,8 @@ from lib.redis_server import ACL_COMMANDS, PREFIX, REDIS_PASSWORD
 from werkzeug.security import check_password_hash, generate_password_hash
 
 
-def test_healthz_never_asks_redis(logged_in, redis):
-    with redis.watch() as seen:
+def test_healthz_never_queries_redis(logged_in, redis):
+    with redis.monitor() as seen:
         response = logged_in.get("/healthz")
     assert seen.sent == []
     assert response.json == {"status": "ok", "node": "app1", "release": "r1"}
@@ -18,17 +18,17 @@ def test_healthz_never_asks_redis(logged_in, redis):
 
 
 @pytest.mark.every_server
-def test_readyz_asks_redis_once_and_leaves_nothing_there(client, redis):
+def test_readyz_queries_redis_once_and_stores_nothing(client, redis):
     assert client.get("/readyz").status_code == 200
     before = redis.aof_bytes()
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         assert client.get("/readyz").json["status"] == "ok"
     assert (seen.sent, seen.inside) == (["EVALSHA"], [])
     assert (redis.aof_bytes(), redis.admin.dbsize()) == (before, 0)
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/session", "/healthz", "/static/style.css"])
-def test_every_response_says_who_answered(client, path):
+def test_every_response_names_node_release_and_deployment(client, path):
     headers = client.get(path).headers
     assert (headers["X-Node"], headers["X-Release"], headers["X-Deployment"]) == ("app1", "r1", "none")
     assert len(headers["X-Request-ID"]) == 32
@@ -57,7 +57,7 @@ def _seen_by(app, address):
 
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "::ffff:10.0.0.5"])
-def test_a_trusted_proxy_is_believed(redis, address):
+def test_headers_of_a_trusted_proxy_are_used(redis, address):
     response = _seen_by(make_app(redis.port, APP_TRUSTED_PROXIES="10.0.0.4, 10.0.0.5"), address)
     assert response.json["from"] == "203.0.113.9"
     assert response.json["url"] == "https://www.test/"
@@ -65,19 +65,19 @@ def test_a_trusted_proxy_is_believed(redis, address):
 
 
 @pytest.mark.parametrize("address", ["10.0.0.6", "127.0.0.1", ""])
-def test_anyone_else_is_not(redis, address):
+def test_headers_of_other_clients_are_ignored(redis, address):
     response = _seen_by(make_app(redis.port, APP_TRUSTED_PROXIES="10.0.0.5"), address)
     assert response.json == {"from": address, "url": "http://localhost/", "forwarded": None}
     assert response.headers["X-Request-ID"] != "abc.DEF-123_4"
 
 
 @pytest.mark.parametrize("request_id", ["short", "x" * 65, "with space", "a<script>b"])
-def test_a_strange_request_id_is_replaced(redis, request_id):
+def test_an_invalid_request_id_is_replaced(redis, request_id):
     client = make_app(redis.port, APP_TRUSTED_PROXIES="127.0.0.1").test_client()
     assert client.get("/", headers={"X-Request-ID": request_id}).headers["X-Request-ID"] != request_id
 
 
-def test_the_origin_is_compared_with_the_host_that_the_proxy_saw(redis):
+def test_the_origin_is_compared_with_the_forwarded_host(redis):
     client = make_app(redis.port, APP_TRUSTED_PROXIES="127.0.0.1").test_client()
     headers = {"X-Forwarded-Host": "www.test", "X-Forwarded-Proto": "https", "Origin": "https://www.test"}
     assert client.post("/api/logout", json={}, headers=headers).status_code == 200
@@ -88,7 +88,7 @@ def two_nodes(port, **changes):
     return (make_app(port, APP_NODE=name, **changes).test_client() for name in ("a", "b"))
 
 
-def test_a_login_on_one_node_is_known_on_the_other(redis):
+def test_a_login_on_a_node_is_valid_on_the_other_node(redis):
     a, b = two_nodes(redis.port)
     log_in(a)
     b.set_cookie("session", session_cookie(a))
@@ -99,7 +99,7 @@ def test_a_login_on_one_node_is_known_on_the_other(redis):
     assert a.get("/api/session").status_code == 401
 
 
-def test_control_sessions_in_memory_are_not_known_on_the_other_node():
+def test_control_sessions_in_memory_are_unknown_on_the_other_node():
     a, b = two_nodes(1, APP_SESSION_STORE="memory", APP_REDIS_HOST=None, APP_REDIS_PASSWORD=None)
     log_in(a)
     assert a.get("/api/session").status_code == 200
@@ -109,7 +109,7 @@ def test_control_sessions_in_memory_are_not_known_on_the_other_node():
 
 
 def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
-    def whole_visit():
+    def use_all_features():
         app = make_app(own_redis.port)
         client, store = app.test_client(), app.session_interface.store
         statuses = [log_in(client), log_in(client), client.get("/api/session")]
@@ -125,19 +125,19 @@ def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
         return {each.status_code for each in statuses}
 
     acl = own_redis.admin.execute_command
-    assert whole_visit() == {200}
+    assert use_all_features() == {200}
     assert acl("ACL", "LOG") == []
-    # the visit above slid no expiry on a read, yet every permission must be one that something needs
+    # every permission must be needed by something
     for command in ACL_COMMANDS.split():
         acl("SCRIPT", "FLUSH")
         acl("ACL", "SETUSER", "app", command.replace("+", "-"))
         try:
-            needed = whole_visit() != {200}
+            needed = use_all_features() != {200}
         except Exception:
             needed = True
         assert needed, command
         acl("ACL", "SETUSER", "app", command)
-    own_redis.admin.flushall()  # a script that stopped half way may have left a key without an expiry
+    own_redis.admin.flushall()  # a script that failed halfway may have left a key without an expiry
     app = make_app(own_redis.port)
     client = app.session_interface.store._client
     for forbidden in (["keys", "*"], ["get", "x"], ["config", "get", "*"], ["hget", "other:session", "x"]):
@@ -162,7 +162,7 @@ def test_the_settings_have_defaults():
     ("changes", "idle", "lifetime"),
     [({}, 1800, 28800), ({"APP_SESSION_IDLE_SECONDS": "60", "APP_SESSION_LIFETIME_SECONDS": "3600"}, 60, 3600)],
 )
-def test_a_session_lives_as_long_as_the_settings_say(redis, changes, idle, lifetime):
+def test_sessions_expire_by_the_settings(redis, changes, idle, lifetime):
     log_in(make_app(redis.port, **changes).test_client())
     (key,) = redis.session_keys()
     assert 0 <= idle * 1000 - redis.admin.pttl(key) < 20_000
@@ -183,10 +183,10 @@ def test_secrets_are_not_in_the_repr():
         assert secret not in repr(config)
 
 
-# of hashes that would fail at every login, or take too much memory
+# hashes that would fail at every login, or need too much memory
 UNCOMPUTABLE = ("scrypt:1:1:1", "scrypt:16383:8:5", "scrypt:16384:0:5", "scrypt:16384:8:0", "scrypt:524288:8:1")
 UNCOMPUTABLE += ("scrypt:16384:8:128", "pbkdf2:sha256:0", "pbkdf2:sha256:2147483648")
-BAD = {
+INVALID = {
     "APP_NODE": ["", "a b", "x\ny", None],
     "APP_RELEASE": ["", "a/b"],
     "APP_SECRET_KEY": [None, "short", "changeme" * 8, "please-CHANGE-ME-" * 3, "x" * 31],
@@ -212,8 +212,8 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
-def test_a_bad_setting_is_named(name, value):
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INVALID.items() for value in values])
+def test_an_invalid_setting_is_named(name, value):
     with pytest.raises(ConfigError) as caught:
         Config.from_environ(environ(**{name: value}))
     lines = str(caught.value).splitlines()
@@ -221,7 +221,7 @@ def test_a_bad_setting_is_named(name, value):
     assert lines[1].startswith(f"  {name} ")
 
 
-def test_all_bad_settings_are_named_at_once_and_no_secret_is():
+def test_all_invalid_settings_are_named_at_once_without_secrets():
     with pytest.raises(ConfigError) as caught:
         Config.from_environ({"APP_SECRET_KEY": "changeme-123", "APP_USERS": json.dumps({"ada": "hunter2"})})
     message = str(caught.value)

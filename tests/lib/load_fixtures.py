@@ -8,7 +8,7 @@ import pytest
 
 from lib.load.report import row, summary
 
-from .load_process import assert_nobody_noticed, load
+from .load_process import assert_no_errors, load
 
 # `make load-test` names a file for the figures: then the load has its full size, and waits are held against their limits.
 # Elsewhere only counts are asserted, since a busy computer's pauses say nothing about a deploy.
@@ -34,7 +34,7 @@ class Visitors:
             with Path(FIGURES).open("a") as figures:
                 figures.write(row(self.event, self.running.result) + "\n")
         if error[0] is None and self.worst_wait is not None:
-            assert_nobody_noticed(self.running.result, self.worst_wait if FIGURES else math.inf)
+            assert_no_errors(self.running.result, self.worst_wait if FIGURES else math.inf)
 
 
 def assert_served_within(result, seconds):

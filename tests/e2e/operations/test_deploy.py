@@ -23,8 +23,8 @@ def timeline(cluster, tmp_path):
         before = set()
         while not over.wait(0.3):
             now = set(out(cluster))
-            marks.extend({"time": time.time(), "what": f"{node} out"} for node in sorted(now - before))
-            marks.extend({"time": time.time(), "what": f"{node} back"} for node in sorted(before - now))
+            marks.extend({"time": time.time(), "event": f"{node} drained"} for node in sorted(now - before))
+            marks.extend({"time": time.time(), "event": f"{node} undrained"} for node in sorted(before - now))
             before = now
 
     watch = threading.Thread(target=note)
@@ -58,7 +58,9 @@ def test_a_deploy_and_its_rollback_go_unnoticed(cluster, unnoticed, release, tim
     assert len(set(runs(cluster).values())) == 1
     assert len(set(releases(cluster).values())) == 1
     assert releases(cluster) != old
-    assert [mark["what"] for mark in marks] == [f"{node} {way}" for node in cluster.apps for way in ("out", "back")]
+    assert [mark["event"] for mark in marks] == [
+        f"{node} {event}" for node in cluster.apps for event in ("drained", "undrained")
+    ]
     # The first one is watched for 3 s before visitors are let in.
     assert away(json.loads(file.read_text()), cluster.apps[0]) >= 2
 
