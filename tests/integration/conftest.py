@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from lib.demo_app import log_in, make_app, redis_store
 from lib.fault_proxy import FaultProxy
-from lib.redis_server import DEFAULT, PROGRAMS, RedisServer
+from lib.redis_server import PROGRAMS, RedisServer, default_server
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,7 +47,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 @pytest.fixture(scope="module")
 def server_name() -> str:
     """The default, for fixtures that are requested at run time; see pytest_generate_tests for all others."""
-    return DEFAULT
+    return default_server()
 
 
 @pytest.fixture(scope="module")

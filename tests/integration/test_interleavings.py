@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from lib.demo_app import redis_store
-from lib.redis_server import DEFAULT
+from lib.redis_server import default_server
 
 KEYS = st.sampled_from(["a", "b", "list"])
 USERS = st.sampled_from(["ada", "bob"])
@@ -191,8 +191,11 @@ class Sessions(RuleBasedStateMachine):
     def the_store_has_what_the_model_has(self):
         stored = {self.store._key(each): kept for each, kept in self.kept.items()}
         assert set(self.redis.session_keys()) == stored.keys()
-        for key, kept in stored.items():
-            fields = self.redis.admin.hgetall(key)
+        with self.redis.admin.pipeline(transaction=False) as pipeline:
+            for key in stored:
+                pipeline.hgetall(key)
+            found = pipeline.execute()
+        for fields, kept in zip(found, stored.values(), strict=True):
             values = {name[2:]: json.loads(text) for name, text in fields.items() if name.startswith("s:")}
             assert (values, fields.get("m:user")) == (kept.values, kept.user)
         for user in ("ada", "bob"):
@@ -302,7 +305,7 @@ def test_sessions_match_the_model(redis, server_name):
     run_state_machine_as_test(
         lambda: Sessions(store, redis),
         settings=settings(
-            max_examples=200 if server_name == DEFAULT else 50,
+            max_examples=200 if server_name == default_server() else 50,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -4,7 +4,6 @@ import re
 import ssl
 
 import pytest
-from anynode.config import ConfigError
 from anynode.redis_client import client_options
 from lib.certificates import Authority
 from lib.demo_app import assert_unavailable, log_in, make_app
@@ -92,15 +91,6 @@ def test_a_redis_with_an_invalid_certificate_gets_no_command(serve, authority, t
     assert logged and re.search(INVALID[kind], logged[0]), logged
     assert "app" not in {each["user"] for each in server.admin.client_list()}
     assert server.admin.acl_log() == []
-
-
-@pytest.mark.parametrize("content", [None, "", "not a certificate"])
-def test_an_unreadable_ca_file_prevents_the_start(tmp_path, content):
-    path = tmp_path / "ca.crt"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(ConfigError, match=rf"APP_REDIS_CA_FILE is {path}, which contains no certificate .*: set it"):
-        make_app(APP_REDIS_CA_FILE=str(path))
 
 
 def test_client_options_configure_tls_for_any_client(serve, authority, long_timeouts):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from anynode.redis_client import make_client
 from anynode.sessions import RedisStore, Session, SessionEnded
-from anynode.sessions.ids import index_name, is_handle, make_handle, make_id
+from anynode.sessions.ids import index_name, is_handle, make_handle
 from lib.demo_app import redis_store
 from lib.redis_server import PREFIX, REDIS_PASSWORD
 from redis.crc import key_slot
@@ -424,10 +424,3 @@ def test_a_prefix_is_taken_literally_when_keys_are_searched(redis):
     log_in(one)
     log_in(other)
     assert (one.end_everything(), other.count().sessions) == (1, 1)
-
-
-def test_an_id_has_256_random_bits_beyond_its_slot():
-    ids = [make_id(beside="AB") for _ in range(200)]
-    assert {each[:2] for each in ids} == {"AB"}
-    assert len({each[2:] for each in ids}) == 200
-    assert len({each[:2] for each in (make_id() for _ in range(200))}) > 150

@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -42,8 +43,8 @@ def unpacked_program(release: str, path: str) -> list[str | Path]:
     return [loader, "--library-path", ":".join(map(str, libraries)), tree / path]
 
 
+@cache
 def _programs() -> dict[str, list[str | Path]]:
-    """The command of each server by the name and version that it reports, such as valkey-8.1."""
     host = shutil.which("redis-server")
     if not host:
         raise pytest.UsageError("the servers that these tests need aren't installed: run `make test-tools`")
@@ -57,8 +58,28 @@ def _programs() -> dict[str, list[str | Path]]:
     return programs
 
 
-PROGRAMS = _programs()
-DEFAULT = next(iter(PROGRAMS))
+class _Programs(Mapping[str, list[str | Path]]):
+    """The command of each server by the name and version that it reports, such as valkey-8.1.
+
+    Found at first use, so that tests without servers can import this module where no server is installed.
+    """
+
+    def __getitem__(self, name: str) -> list[str | Path]:
+        return _programs()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_programs())
+
+    def __len__(self) -> int:
+        return len(_programs())
+
+
+PROGRAMS = _Programs()
+
+
+def default_server() -> str:
+    """The name of the server for tests that run on a single server: the server of the host."""
+    return next(iter(PROGRAMS))
 
 
 def free_port() -> int:
@@ -76,18 +97,18 @@ class RedisServer:
     def __init__(
         self,
         folder: Path,
-        name: str = DEFAULT,
+        name: str | None = None,
         options: str = "",
         commands: str = ACL_COMMANDS,
         tls: "Pair | None" = None,
     ):
-        """folder: for its files. name: a key of PROGRAMS. options: additional. commands: permitted to the ACL user app.
+        """folder: for its files. name: a key of PROGRAMS; None: the default. options: additional options.
 
-        tls: the certificate of its only port; None: plain TCP.
+        commands: permitted to the ACL user app. tls: the certificate of its only port; None: plain TCP.
         """
         self.port = free_port()
         self._tls = tls
-        self._program = PROGRAMS[name]
+        self._program = PROGRAMS[name or default_server()]
         self._options = options
         self._folder = folder
         # `default` is off, so nothing can authenticate as it, but Redis 7.0 checks its permissions when it replays
@@ -167,7 +188,11 @@ class RedisServer:
 
     def keys_without_expiry(self) -> list[str]:
         """All keys that would stay forever."""
-        return [key for key in self.admin.scan_iter(count=1000) if self.admin.pttl(key) == -1]
+        keys = list(self.admin.scan_iter(count=1000))
+        with self.admin.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.pttl(key)
+            return [key for key, life in zip(keys, pipeline.execute(), strict=True) if life == -1]
 
     def session_keys(self) -> list[str]:
         """The keys of all sessions."""
