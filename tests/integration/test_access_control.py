@@ -62,7 +62,7 @@ def _broken_script(keys, args):
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-def test_an_id_appears_only_in_its_cookie(redis, monkeypatch, caplog, accept):
+def test_an_id_appears_only_in_its_cookie(redis, monkeypatch, caplog, accept) -> None:
     app = make_app(redis.port, **SECURE)
     app.add_url_rule("/broken", "broken", lambda: 1 / len(session["nothing"]))
     app.add_url_rule(
@@ -93,7 +93,7 @@ def test_an_id_appears_only_in_its_cookie(redis, monkeypatch, caplog, accept):
     assert [each for session_id in ids for each in secrets_of(session_id) if each in text] == []
 
 
-def test_responses_after_a_login_are_never_cached(redis, monkeypatch):
+def test_responses_after_a_login_are_never_cached(redis, monkeypatch) -> None:
     app = make_app(redis.port)
     app.add_url_rule("/broken", "broken", lambda: 1 / len(session["nothing"]))
     app.add_url_rule("/forbidden", "forbidden", lambda: flask.abort(403, str(session)))
@@ -103,7 +103,7 @@ def test_responses_after_a_login_are_never_cached(redis, monkeypatch):
         assert response.headers["Cache-Control"] == "no-store", response.request.path
 
 
-def test_an_id_outside_the_cookie_gives_no_access(redis):
+def test_an_id_outside_the_cookie_gives_no_access(redis) -> None:
     app = make_app(redis.port)
     client = app.test_client()
     log_in(client)
@@ -117,7 +117,7 @@ def test_an_id_outside_the_cookie_gives_no_access(redis):
     assert other.get("/api/session", headers={"Cookie": f"session={session_id}"}).status_code == 200, "control"
 
 
-def test_a_host_cookie_is_deleted_with_the_attributes_that_browsers_require(redis):
+def test_a_host_cookie_is_deleted_with_the_attributes_that_browsers_require(redis) -> None:
     app = make_app(redis.port, **SECURE)
     browser = Browser()
     browser.request(app, "POST", "/api/login", json={"username": USER, "password": PASSWORD})
@@ -128,7 +128,7 @@ def test_a_host_cookie_is_deleted_with_the_attributes_that_browsers_require(redi
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=0"} <= set(line.split("; "))
 
 
-def test_a_login_replaces_a_planted_id(redis):
+def test_a_login_replaces_a_planted_id(redis) -> None:
     app = make_app(redis.port)
     planted = make_id()
     victim, attacker = app.test_client(), app.test_client()
@@ -141,7 +141,7 @@ def test_a_login_replaces_a_planted_id(redis):
 
 
 @pytest.mark.parametrize("interface", ["page", "api"])
-def test_confirming_the_password_gives_the_session_a_new_id(redis, interface):
+def test_confirming_the_password_gives_the_session_a_new_id(redis, interface) -> None:
     app = make_app(redis.port)
     client, thief = app.test_client(), app.test_client()
     log_in(client)
@@ -156,7 +156,7 @@ def test_confirming_the_password_gives_the_session_a_new_id(redis, interface):
     assert thief.get("/api/session").status_code == 401
 
 
-def test_a_wrong_password_keeps_the_id(redis):
+def test_a_wrong_password_keeps_the_id(redis) -> None:
     client = make_app(redis.port).test_client()
     log_in(client)
     before = session_cookie(client)
@@ -182,7 +182,7 @@ FIRST = {
 
 @pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_a_foreign_value_in_place_of_a_session_allows_a_new_login(redis, plant, first):
+def test_a_foreign_value_in_place_of_a_session_allows_a_new_login(redis, plant, first) -> None:
     client = make_app(redis.port).test_client()
     log_in(client)
     (key,) = redis.session_keys()
@@ -203,7 +203,7 @@ def value_of(admin, key):
 
 @pytest.mark.parametrize("change", [lambda s: s.update(a=2), lambda s: s.rotate(), lambda s: s.increment("a")])
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_a_foreign_value_set_between_read_and_write_is_never_changed(redis, plant, change):
+def test_a_foreign_value_set_between_read_and_write_is_never_changed(redis, plant, change) -> None:
     store = make_app(redis.port).session_interface.store
     created = Session(store, None)
     created["a"] = 1
@@ -221,7 +221,7 @@ def test_a_foreign_value_set_between_read_and_write_is_never_changed(redis, plan
     assert value_of(redis.admin, key) == before
 
 
-def test_an_unavailable_redis_gives_no_access():
+def test_an_unavailable_redis_gives_no_access() -> None:
     client = make_app(free_port()).test_client()
     client.set_cookie("session", make_id())
     for response in (client.get("/api/session"), log_in(client), client.get("/sessions")):
@@ -230,7 +230,7 @@ def test_an_unavailable_redis_gives_no_access():
 
 
 @pytest.mark.parametrize("path", ["/", "/sessions"])
-def test_every_page_that_requires_a_login_has_a_logout_form(redis, path):
+def test_every_page_that_requires_a_login_has_a_logout_form(redis, path) -> None:
     client = make_app(redis.port).test_client()
     log_in(client)
     page = client.get(path).text

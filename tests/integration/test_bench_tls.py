@@ -37,7 +37,7 @@ def issue_invalid(authority, monkeypatch):
     return lambda: monkeypatch.setattr(authority, "issue", lambda *_names, **options: issue("elsewhere", **options))
 
 
-def test_each_operation_is_measured_with_and_without_tls(cluster, stack, monkeypatch, capsys):
+def test_each_operation_is_measured_with_and_without_tls(cluster, stack, monkeypatch, capsys) -> None:
     monkeypatch.setattr(run, "render", lambda *_, **__: cluster)
     run.main(1, 0.01)
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "(" in line and "|" in line]
@@ -45,14 +45,14 @@ def test_each_operation_is_measured_with_and_without_tls(cluster, stack, monkeyp
     assert all(len(line) == 7 and float(line[1].split()[0]) > 0 for line in lines)
 
 
-def test_redis_is_verified(authority, issue_invalid, stack, tmp_path):
+def test_redis_is_verified(authority, issue_invalid, stack, tmp_path) -> None:
     issue_invalid()
     servers = start_redis(stack, tmp_path, authority)
     with pytest.raises(SessionStoreError):
         to_redis(servers, authority)
 
 
-def test_the_node_is_verified(cluster, authority, issue_invalid, stack, tmp_path):
+def test_the_node_is_verified(cluster, authority, issue_invalid, stack, tmp_path) -> None:
     servers = start_redis(stack, tmp_path, authority)
     issue_invalid()
     with pytest.raises(SystemExit, match=r"(?s)/healthz: 503 .*Nothing was measured"):

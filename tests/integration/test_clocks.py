@@ -63,13 +63,13 @@ def pair(nodes, redis, request):
     return nodes if request.param == "from ahead to behind" else nodes[::-1]
 
 
-def test_control_the_clocks_are_wrong(nodes):
+def test_control_the_clocks_are_wrong(nodes) -> None:
     ahead, behind = (parsedate_to_datetime(Client().request(node, "/healthz").headers["Date"]) for node in nodes)
     assert 1195 < (ahead - behind).total_seconds() < 1260
     assert 550 < (ahead - datetime.now(UTC)).total_seconds() < 605
 
 
-def test_a_form_of_a_node_is_accepted_on_the_other_node(pair):
+def test_a_form_of_a_node_is_accepted_on_the_other_node(pair) -> None:
     one, other = pair
     client = Client()
     form = {"csrf": client.token(one), "username": USER, "password": PASSWORD}
@@ -77,7 +77,7 @@ def test_a_form_of_a_node_is_accepted_on_the_other_node(pair):
     assert "written here" in client.page(one, "/note", {"csrf": client.token(other), "note": "written here"})
 
 
-def test_a_session_expires_by_the_clock_of_redis(pair, redis):
+def test_a_session_expires_by_the_clock_of_redis(pair, redis) -> None:
     one, other = pair
     before = _now(redis)
     client = Client()
@@ -97,7 +97,7 @@ def test_a_session_expires_by_the_clock_of_redis(pair, redis):
     assert 0 < redis.admin.pttl(key) <= 200_000
 
 
-def test_both_nodes_report_the_same_times(pair, redis):
+def test_both_nodes_report_the_same_times(pair, redis) -> None:
     one, other = pair
     client = Client()
     began = client.json(one, "/api/login", body={"username": USER, "password": PASSWORD})["started_at"]
@@ -108,7 +108,7 @@ def test_both_nodes_report_the_same_times(pair, redis):
     assert here["started_at"] == began
 
 
-def test_a_logout_on_a_node_is_valid_on_the_other_node(pair):
+def test_a_logout_on_a_node_is_valid_on_the_other_node(pair) -> None:
     one, other = pair
     client = Client()
     client.json(one, "/api/login", body={"username": USER, "password": PASSWORD})

@@ -60,7 +60,7 @@ def begin(store, user=None, old=None) -> str:
 
 
 @pytest.mark.every_server
-def test_all_steps_of_a_session(store):
+def test_all_steps_of_a_session(store) -> None:
     for _ in range(20):  # ids and users that lead to different slots
         old = begin(store)
         session = Session(store, begin(store, "ada", old))
@@ -77,7 +77,7 @@ def test_all_steps_of_a_session(store):
 
 
 @pytest.mark.every_server
-def test_users_can_end_their_sessions_and_operators_all_sessions(store):
+def test_users_can_end_their_sessions_and_operators_all_sessions(store) -> None:
     users = [f"user{number}" for number in range(12)]
     ids = [begin(store, user) for user in users for _ in range(3)]
     assert store.count() == (36, 36, 12)
@@ -91,7 +91,7 @@ def test_users_can_end_their_sessions_and_operators_all_sessions(store):
 
 
 @pytest.mark.every_server
-def test_a_login_takes_an_additional_call_if_the_old_session_has_another_slot(store, nodes):
+def test_a_login_takes_an_additional_call_if_the_old_session_has_another_slot(store, nodes) -> None:
     begin(store, "ada", begin(store, "bob"))
     again = begin(store, "ada")
     old = begin(store, "bob")
@@ -104,14 +104,14 @@ def test_a_login_takes_an_additional_call_if_the_old_session_has_another_slot(st
 
 
 @pytest.mark.every_server
-def test_a_session_that_a_login_replaced_in_another_slot_is_reported(store):
+def test_a_session_that_a_login_replaced_in_another_slot_is_reported(store) -> None:
     ended = Counter()
     store.observer.ended = lambda cause, number: ended.update({cause: number})
     begin(store, "ada", begin(store, "bob"))
     assert ended == Counter(replaced=1)
 
 
-def test_an_unavailable_cluster_is_a_store_error(store, nodes):
+def test_an_unavailable_cluster_is_a_store_error(store, nodes) -> None:
     session_id = begin(store, "ada")
     for server in nodes:
         server.pause()

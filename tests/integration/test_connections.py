@@ -1,4 +1,4 @@
-"""Cached connections: each command gets its own reply, whatever happened to earlier commands."""
+"""Cached connections: each command gets its own reply, even after failures of earlier commands."""
 
 import ctypes
 import errno
@@ -55,14 +55,14 @@ def take(pool, count):
         pool.release(connection)
 
 
-def test_a_connection_is_reused_after_an_error_reply(cached):
+def test_a_connection_is_reused_after_an_error_reply(cached) -> None:
     first = number(cached)
     with pytest.raises(ResponseError):
         cached.execute("NONSENSE")
     assert number(cached) == first
 
 
-def test_a_late_reply_is_discarded(own_redis):
+def test_a_late_reply_is_discarded(own_redis) -> None:
     # unlike others, Sentinel's connections stay open after a timeout
     cached = Connections(sentinel_pool(own_redis.port))
     cached.execute("ECHO", "first")
@@ -75,7 +75,7 @@ def test_a_late_reply_is_discarded(own_redis):
     assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_an_interrupted_command_leaves_no_reply_and_frees_its_connection(cached, pool, monkeypatch):
+def test_an_interrupted_command_leaves_no_reply_and_frees_its_connection(cached, pool, monkeypatch) -> None:
     number(cached)
     monkeypatch.setattr(Connection, "read_response", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -85,7 +85,7 @@ def test_an_interrupted_command_leaves_no_reply_and_frees_its_connection(cached,
     take(pool, 7)
 
 
-def test_connections_closed_while_idle_are_detected(cached, own_redis, monkeypatch):
+def test_connections_closed_while_idle_are_detected(cached, own_redis, monkeypatch) -> None:
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 0)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(4)))
@@ -93,7 +93,7 @@ def test_connections_closed_while_idle_are_detected(cached, own_redis, monkeypat
     assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_after_a_broken_connection_the_cached_connections_are_dropped(cached, own_redis, monkeypatch):
+def test_after_a_broken_connection_the_cached_connections_are_dropped(cached, own_redis, monkeypatch) -> None:
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 60)  # as if the close had not arrived yet
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(2)))
@@ -103,13 +103,13 @@ def test_after_a_broken_connection_the_cached_connections_are_dropped(cached, ow
     assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_most_connections_stay_in_the_pool(cached, pool):
+def test_most_connections_stay_in_the_pool(cached, pool) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(8)))
     take(pool, 6)
 
 
-def test_a_forked_process_uses_its_own_connections(cached):
+def test_a_forked_process_uses_its_own_connections(cached) -> None:
     mine = number(cached)
     reader, writer = socket.socketpair()
     child = os.fork()
@@ -123,7 +123,7 @@ def test_a_forked_process_uses_its_own_connections(cached):
     writer.close()
 
 
-def test_a_new_primary_of_sentinel_is_used(own_redis, redis):
+def test_a_new_primary_of_sentinel_is_used(own_redis, redis) -> None:
     pool = sentinel_pool(own_redis.port)
     cached = Connections(pool)
     cached.execute("ECHO", "there")
@@ -134,7 +134,7 @@ def test_a_new_primary_of_sentinel_is_used(own_redis, redis):
 
 
 @pytest.mark.parametrize("broken_at", ["send_command", "read_response", "can_read", "connect"])
-def test_a_broken_connection_leaves_no_openssl_error(cached, pool, monkeypatch, broken_at):
+def test_a_broken_connection_leaves_no_openssl_error(cached, pool, monkeypatch, broken_at) -> None:
     """Since Python 3.13, the thread's next read that has to wait would fail with it, and all later reads."""
     openssl = ctypes.CDLL("libcrypto.so.3")
     openssl.ERR_peek_error.restype = ctypes.c_ulong

@@ -119,37 +119,37 @@ def cost(redis, proxy):
 
 
 @pytest.mark.parametrize("name", WITHOUT_SESSION)
-def test_requests_without_a_session_need_no_round_trip_and_set_no_cookie(app, cost, name):
+def test_requests_without_a_session_need_no_round_trip_and_set_no_cookie(app, cost, name) -> None:
     assert cost(app.test_client(), WITHOUT_SESSION[name]) == (0, False, False)
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_routes_without_a_session_need_no_round_trip_even_with_a_cookie(ada, cost, name):
+def test_routes_without_a_session_need_no_round_trip_even_with_a_cookie(ada, cost, name) -> None:
     assert cost(ada, FREE[name]) == (0, False, False)
 
 
 @pytest.mark.parametrize("name", READS)
-def test_a_read_writes_nothing_and_sets_no_cookie(ada, cost, name):
+def test_a_read_writes_nothing_and_sets_no_cookie(ada, cost, name) -> None:
     round_trips, request = READS[name]
     assert cost(ada, request) == (round_trips, False, False)
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_write_takes_an_additional_round_trip_and_sets_no_cookie(ada, cost, name):
+def test_a_write_takes_an_additional_round_trip_and_sets_no_cookie(ada, cost, name) -> None:
     round_trips, request = WRITES[name]
     assert cost(ada, request) == (round_trips, True, False)
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_of_the_id_costs_the_same_with_many_sessions(ada, cost, name):
+def test_a_change_of_the_id_costs_the_same_with_many_sessions(ada, cost, name) -> None:
     round_trips, request = CHANGES[name]
     assert cost(ada, request) == (round_trips, True, True)
 
 
-def test_ending_all_other_sessions_costs_the_same_with_many_sessions(ada, cost):
+def test_ending_all_other_sessions_costs_the_same_with_many_sessions(ada, cost) -> None:
     assert cost(ada, END_OTHERS[1])[0] == END_OTHERS[0]
     assert cost(ada, READS["a call"][1])[0] == 1
 
 
-def test_a_login_without_a_cookie_takes_an_additional_round_trip(app, cost):
+def test_a_login_without_a_cookie_takes_an_additional_round_trip(app, cost) -> None:
     assert cost(app.test_client(), log_in) == (LOGIN + 1, True, True)

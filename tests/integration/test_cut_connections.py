@@ -26,7 +26,7 @@ def interruptions(fault_proxy, kind, call):
 
 
 @pytest.mark.parametrize("kind", ["request", "reply"])
-def test_a_write_interrupted_at_any_byte_is_applied_at_most_once(fault_proxy, kind, long_timeouts):
+def test_a_write_interrupted_at_any_byte_is_applied_at_most_once(fault_proxy, kind, long_timeouts) -> None:
     client = logged_in_client(fault_proxy.port)
     counter = client.post("/api/counter", json={}).json["counter"]  # loads the script, too
     for _ in interruptions(fault_proxy, kind, lambda: client.post("/api/counter", json={})):
@@ -38,7 +38,7 @@ def test_a_write_interrupted_at_any_byte_is_applied_at_most_once(fault_proxy, ki
 @pytest.mark.parametrize("kind", ["request", "reply"])
 def test_a_login_interrupted_at_any_byte_gives_no_access_and_happens_at_most_once(
     redis, fault_proxy, kind, long_timeouts
-):
+) -> None:
     client = logged_in_client(fault_proxy.port)
     other = client.application.test_client()
     before = len(redis.session_keys())
@@ -50,7 +50,7 @@ def test_a_login_interrupted_at_any_byte_gives_no_access_and_happens_at_most_onc
         before = now
 
 
-def test_a_late_reply_is_not_used_for_the_next_request(fault_proxy):
+def test_a_late_reply_is_not_used_for_the_next_request(fault_proxy) -> None:
     app = make_app(fault_proxy.port)
     clients = {name: app.test_client() for name in ("ada", "bob")}
     for name, client in clients.items():

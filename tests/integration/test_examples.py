@@ -1,4 +1,4 @@
-"""The examples of docs/sessions-in-your-app.md, each as two nodes on one Redis."""
+"""The examples of docs/sessions-in-your-app.md, each as two nodes with the same Redis."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def user_of(browser, app):
 # Both examples
 
 
-def test_logins_and_logouts_are_valid_on_the_other_node(nodes):
+def test_logins_and_logouts_are_valid_on_the_other_node(nodes) -> None:
     browser = logged_in(nodes[0])
     stolen = browser.fork()
     assert [user_of(browser, each) for each in nodes] == [USER, USER]
@@ -48,7 +48,7 @@ def test_logins_and_logouts_are_valid_on_the_other_node(nodes):
     assert [user_of(stolen, each) for each in nodes] == [None, None]
 
 
-def test_a_wrong_password_is_401(nodes):
+def test_a_wrong_password_is_401(nodes) -> None:
     browser = Browser()
     for name, password in ((USER, "wrong"), ("nobody", PASSWORD)):
         assert browser.post(nodes[0], "/login", name=name, password=password).status_code == 401
@@ -56,7 +56,7 @@ def test_a_wrong_password_is_401(nodes):
 
 
 @pytest.mark.parametrize("again", [USER, "bob"])
-def test_a_login_gets_a_new_id_and_invalidates_the_old_id(nodes, again):
+def test_a_login_gets_a_new_id_and_invalidates_the_old_id(nodes, again) -> None:
     browser = logged_in(nodes[0])
     stolen = browser.fork()
     logged_in(nodes[1], again, browser)
@@ -65,14 +65,14 @@ def test_a_login_gets_a_new_id_and_invalidates_the_old_id(nodes, again):
     assert [user_of(stolen, each) for each in nodes] == [None, None]
 
 
-def test_the_other_sessions_can_be_ended(nodes):
+def test_the_other_sessions_can_be_ended(nodes) -> None:
     browser, other, bob = logged_in(nodes[0]), logged_in(nodes[0]), logged_in(nodes[0], "bob")
     assert browser.post(nodes[1], "/sessions/end").status_code == 200
     assert [user_of(each, nodes[0]) for each in (browser, other, bob)] == [USER, None, "bob"]
 
 
 @pytest.mark.parametrize("module", [plain_flask, flask_login_app])
-def test_an_unavailable_redis_is_503(module):
+def test_an_unavailable_redis_is_503(module) -> None:
     app = module.create_app(admin_client(free_port()), USERS)
     browser = Browser({COOKIE: "A" * 45})
     for response in (browser.get(app, "/me"), browser.post(app, "/login", name=USER, password=PASSWORD)):
@@ -81,7 +81,7 @@ def test_an_unavailable_redis_is_503(module):
 
 
 @pytest.mark.parametrize("module", [plain_flask, flask_login_app])
-def test_a_page_without_a_session_needs_no_command(module, redis):
+def test_a_page_without_a_session_needs_no_command(module, redis) -> None:
     app = module.create_app(admin_client(redis.port), USERS)
     app.add_url_rule("/static-page", "static_page", lambda: "static")
     browser = logged_in(app)
@@ -94,7 +94,7 @@ def test_a_page_without_a_session_needs_no_command(module, redis):
 # The plain example
 
 
-def test_new_privileges_come_with_a_new_id(redis):
+def test_new_privileges_come_with_a_new_id(redis) -> None:
     app = plain_flask.create_app(admin_client(redis.port), USERS)
     browser = logged_in(app)
     stolen = browser.fork()
@@ -104,7 +104,7 @@ def test_new_privileges_come_with_a_new_id(redis):
     assert stolen.get(app, "/me").json == {"user": None, "is_admin": False}
 
 
-def test_a_single_other_session_can_be_ended(redis):
+def test_a_single_other_session_can_be_ended(redis) -> None:
     app = plain_flask.create_app(admin_client(redis.port), USERS)
     first, second, third = (logged_in(app) for _ in range(3))
     handle = second.get(app, "/sessions").json[1]["handle"]
@@ -126,7 +126,7 @@ def stock_app(**changes):
     return app
 
 
-def test_a_remember_me_cookie_gives_no_access(login_nodes, redis):
+def test_a_remember_me_cookie_gives_no_access(login_nodes, redis) -> None:
     browser = Browser()
     browser.post(stock_app(), "/login")
     remembered = Browser({"remember_token": browser.cookies["remember_token"]})
@@ -146,21 +146,21 @@ def unmodified(monkeypatch, redis):
     return app
 
 
-def test_control_a_remember_me_cookie_restores_an_ended_session(unmodified):
+def test_control_a_remember_me_cookie_restores_an_ended_session(unmodified) -> None:
     browser = Browser()
     browser.get(unmodified, "/remember")
     unmodified.session_interface.store.end_sessions(USER)
     assert user_of(browser, unmodified) == USER
 
 
-def test_control_unmodified_flask_login_reads_after_each_request(unmodified):
+def test_control_unmodified_flask_login_reads_after_each_request(unmodified) -> None:
     browser = logged_in(unmodified)
     assert browser.get(unmodified, "/static-page").headers["Cache-Control"] == "no-store"
     app = flask_login_app.create_app(admin_client(free_port()), USERS)
     assert browser.get(app, "/me").status_code == 500
 
 
-def test_control_strong_protection_keeps_the_session_in_the_list(login_nodes):
+def test_control_strong_protection_keeps_the_session_in_the_list(login_nodes) -> None:
     login_nodes[0].config["SESSION_PROTECTION"] = "strong"
     browser = logged_in(login_nodes[0])
     browser.agent = "another"
@@ -168,7 +168,7 @@ def test_control_strong_protection_keeps_the_session_in_the_list(login_nodes):
     assert len(login_nodes[0].session_interface.store.sessions_of(USER)) == 1
 
 
-def test_a_login_with_remember_gets_no_remember_me_cookie(login_nodes):
+def test_a_login_with_remember_gets_no_remember_me_cookie(login_nodes) -> None:
     app = login_nodes[0]
     app.secret_key = "secret"
     app.add_url_rule("/remember", view_func=lambda: str(login_user(flask_login_app.User(USER), remember=True)))
@@ -177,7 +177,7 @@ def test_a_login_with_remember_gets_no_remember_me_cookie(login_nodes):
     assert browser.cookies.keys() == {COOKIE}
 
 
-def test_another_browser_must_confirm_the_password_to_end_other_sessions(login_nodes):
+def test_another_browser_must_confirm_the_password_to_end_other_sessions(login_nodes) -> None:
     browser, other = logged_in(login_nodes[0]), logged_in(login_nodes[0])
     browser.agent = "another"
     assert user_of(browser, login_nodes[1]) == USER
@@ -189,7 +189,7 @@ def test_another_browser_must_confirm_the_password_to_end_other_sessions(login_n
     assert [user_of(each, login_nodes[0]) for each in (browser, stolen, other)] == [USER, None, None]
 
 
-def test_a_removed_user_is_logged_out(login_nodes, redis):
+def test_a_removed_user_is_logged_out(login_nodes, redis) -> None:
     browser = logged_in(login_nodes[0])
     without = flask_login_app.create_app(admin_client(redis.port), {"bob": HASH})
     assert user_of(browser, without) is None

@@ -68,7 +68,7 @@ def concurrently(*calls):
     return results
 
 
-def test_an_old_session_is_moved_with_its_values_under_a_new_id(nodes, redis):
+def test_an_old_session_is_moved_with_its_values_under_a_new_id(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     browser.post(nodes[0], "/cart", item="ä tea")
     old, before = old_key(browser), browser.fork()
@@ -88,14 +88,14 @@ def test_an_old_session_is_moved_with_its_values_under_a_new_id(nodes, redis):
     assert [user_of(each, app) for each in (browser, before) for app in nodes[1:]] == [None] * 6
 
 
-def test_the_old_key_expires_in_a_minute_even_without_a_response(nodes, redis):
+def test_the_old_key_expires_in_a_minute_even_without_a_response(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     with nodes[2].test_request_context(headers={"Cookie": f"session={browser.cookies['session']}"}):
         assert session["user"] == USER
     assert 0 < redis.admin.pttl(old_key(browser)) <= 60_000
 
 
-def test_a_session_without_a_user_is_moved(nodes):
+def test_a_session_without_a_user_is_moved(nodes) -> None:
     browser = Browser()
     browser.post(nodes[0], "/cart", item="tea")
     assert browser.get(nodes[2], "/me").json == {"user": None, "cart": ["tea"]}
@@ -103,7 +103,7 @@ def test_a_session_without_a_user_is_moved(nodes):
 
 
 @pytest.mark.parametrize("attempt", range(40))
-def test_six_concurrent_requests_find_the_same_new_session(nodes, redis, attempt):
+def test_six_concurrent_requests_find_the_same_new_session(nodes, redis, attempt) -> None:
     """A page that was open during the switch: all requests keep the login, and no write is lost."""
     browser = logged_in(nodes[0])
     pair, adopted = [nodes[2], make_nodes(redis.port)[2]], []
@@ -126,7 +126,7 @@ def test_six_concurrent_requests_find_the_same_new_session(nodes, redis, attempt
     assert user_of(browser, nodes[2]) == USER, "also with a late request"
 
 
-def test_six_concurrent_requests_on_old_and_new_nodes(nodes):
+def test_six_concurrent_requests_on_old_and_new_nodes(nodes) -> None:
     for _ in range(20):
         browser = logged_in(nodes[0])
         waves = [browser.fork() for _ in range(6)]
@@ -136,7 +136,7 @@ def test_six_concurrent_requests_on_old_and_new_nodes(nodes):
             assert [user_of(each, app) for app in nodes[1:3]] == [USER] * 2
 
 
-def test_a_write_back_by_an_old_node_during_a_request_causes_no_logout(nodes, redis):
+def test_a_write_back_by_an_old_node_during_a_request_causes_no_logout(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     key, late = old_key(browser), browser.fork()
     values = redis.admin.dump(key)
@@ -148,7 +148,7 @@ def test_a_write_back_by_an_old_node_during_a_request_causes_no_logout(nodes, re
 
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (2, 3)])
 @pytest.mark.parametrize("seed", range(5))
-def test_users_between_neighboring_releases_are_never_logged_out_or_in(nodes, pair, seed):
+def test_users_between_neighboring_releases_are_never_logged_out_or_in(nodes, pair, seed) -> None:
     """A rolling update and its rollback: each request may reach either release; 3 knows the sessions moved by 2."""
     chance = random.Random(seed)
     browser, user, cart, gone = Browser(), None, [], []
@@ -173,7 +173,7 @@ def test_users_between_neighboring_releases_are_never_logged_out_or_in(nodes, pa
     assert {user_of(each, nodes[number]) for each in gone for number in pair} <= {None}
 
 
-def test_a_rollback_to_release_1_logs_no_user_out(nodes):
+def test_a_rollback_to_release_1_logs_no_user_out(nodes) -> None:
     old, new = logged_in(nodes[0]), logged_in(nodes[2])
     assert user_of(old, nodes[2]) == USER
     for browser in (old, new):
@@ -185,13 +185,13 @@ def test_a_rollback_to_release_1_logs_no_user_out(nodes):
     assert user_of(late, nodes[2]) == USER
 
 
-def test_control_without_release_1_a_moved_session_is_unknown_to_old_nodes(nodes):
+def test_control_without_release_1_a_moved_session_is_unknown_to_old_nodes(nodes) -> None:
     browser = logged_in(nodes[0])
     assert user_of(browser, nodes[2]) == USER
     assert user_of(browser, nodes[0]) is None
 
 
-def test_an_old_session_written_back_by_an_old_node_changes_nothing(nodes, redis):
+def test_an_old_session_written_back_by_an_old_node_changes_nothing(nodes, redis) -> None:
     """In each request, Flask-Session saves the values that it read and sets its cookie, even after the move."""
     browser = logged_in(nodes[0])
     browser.post(nodes[0], "/cart", item="tea")
@@ -208,7 +208,7 @@ def test_an_old_session_written_back_by_an_old_node_changes_nothing(nodes, redis
 
 
 @pytest.mark.parametrize("release", [1, 2])
-def test_a_logout_as_the_first_request_after_the_switch(nodes, release):
+def test_a_logout_as_the_first_request_after_the_switch(nodes, release) -> None:
     browser = logged_in(nodes[0])
     before = browser.fork()
     nodes[release].add_url_rule("/out", view_func=lambda: _end())
@@ -222,7 +222,7 @@ def _end():
     return "ended"
 
 
-def test_requests_and_pages_without_a_session_need_no_command(nodes, redis):
+def test_requests_and_pages_without_a_session_need_no_command(nodes, redis) -> None:
     nodes[2].add_url_rule("/static-page", view_func=lambda: "static")
     browser = logged_in(nodes[0])
     with redis.monitor() as seen:
@@ -258,7 +258,7 @@ JUNK = [
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_values_that_are_neither_msgpack_nor_json_are_dropped_and_never_unpickled(nodes, redis, junk, caplog):
+def test_values_that_are_neither_msgpack_nor_json_are_dropped_and_never_unpickled(nodes, redis, junk, caplog) -> None:
     browser = logged_in(nodes[0])
     key = old_key(browser)
     redis.admin.set(key, junk, ex=1000)
@@ -271,7 +271,7 @@ def test_values_that_are_neither_msgpack_nor_json_are_dropped_and_never_unpickle
     assert user_of(browser, nodes[2]) == USER
 
 
-def test_a_foreign_type_in_place_of_an_old_session_is_dropped(nodes, redis):
+def test_a_foreign_type_in_place_of_an_old_session_is_dropped(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     key = old_key(browser)
     redis.admin.delete(key)
@@ -282,7 +282,7 @@ def test_a_foreign_type_in_place_of_an_old_session_is_dropped(nodes, redis):
 
 
 @pytest.mark.parametrize("slot", ["", "A", "A" * 3, "}x", "éé", 5, None])
-def test_a_planted_pointer_gives_no_access(nodes, redis, slot):
+def test_a_planted_pointer_gives_no_access(nodes, redis, slot) -> None:
     browser = logged_in(nodes[0])
     redis.admin.set(old_key(browser), msgspec.json.encode({"_moved_to": slot}), ex=1000)
     assert user_of(browser, nodes[2]) is None
@@ -290,7 +290,7 @@ def test_a_planted_pointer_gives_no_access(nodes, redis, slot):
 
 @pytest.mark.parametrize("options", [{"SESSION_USE_SIGNER": True}, {"SESSION_SERIALIZATION_FORMAT": "json"}], ids=str)
 @pytest.mark.filterwarnings("ignore:The 'use_signer' option is deprecated")
-def test_signed_cookies_and_json_are_read(redis, options, monkeypatch):
+def test_signed_cookies_and_json_are_read(redis, options, monkeypatch) -> None:
     update = from_flask_session.Flask.config_class.update
     monkeypatch.setattr(
         from_flask_session.Flask.config_class, "update", lambda self, **more: update(self, **more | options)
@@ -303,7 +303,7 @@ def test_signed_cookies_and_json_are_read(redis, options, monkeypatch):
     assert [user_of(browser, app) for app in nodes[1:]] == [USER] * 3
 
 
-def test_the_app_may_drop_an_old_session(nodes, redis):
+def test_the_app_may_drop_an_old_session(nodes, redis) -> None:
     set_adopt(nodes[2], lambda old: None)
     browser = logged_in(nodes[0])
     key = old_key(browser)
@@ -312,7 +312,7 @@ def test_the_app_may_drop_an_old_session(nodes, redis):
     assert browser.cookies == {}
 
 
-def test_an_unsupported_value_is_named_and_the_old_session_is_kept(nodes, redis, caplog):
+def test_an_unsupported_value_is_named_and_the_old_session_is_kept(nodes, redis, caplog) -> None:
     set_adopt(nodes[2], lambda old: (USER, old | {"seen": b"x"}))
     browser = logged_in(nodes[0])
     assert browser.get(nodes[2], "/me").status_code == 500
@@ -321,7 +321,7 @@ def test_an_unsupported_value_is_named_and_the_old_session_is_kept(nodes, redis,
     assert user_of(browser, nodes[2]) == USER, "fixed, and still logged in"
 
 
-def test_a_move_that_fails_in_redis_is_503_and_retried(nodes, monkeypatch):
+def test_a_move_that_fails_in_redis_is_503_and_retried(nodes, monkeypatch) -> None:
     browser = logged_in(nodes[0])
     store = nodes[2].session_interface.store
     with monkeypatch.context() as patch:
@@ -335,7 +335,7 @@ def _fail(*arguments):
     raise SessionStoreError
 
 
-def test_an_unavailable_redis_is_503_and_no_logout(redis):
+def test_an_unavailable_redis_is_503_and_no_logout(redis) -> None:
     away = from_flask_session.create_app(admin_client(free_port()), USERS, 2)
     browser = logged_in(make_nodes(redis.port)[0])
     response = browser.get(away, "/me")
@@ -343,7 +343,7 @@ def test_an_unavailable_redis_is_503_and_no_logout(redis):
     assert browser.cookies.keys() == {"session"}
 
 
-def test_waiting_for_the_move_of_a_dead_request_is_503(nodes, redis):
+def test_waiting_for_the_move_of_a_dead_request_is_503(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     redis.admin.set(old_key(browser) + ":claim", "", px=10_000)
     assert browser.get(nodes[2], "/me").status_code == 503
@@ -351,7 +351,7 @@ def test_waiting_for_the_move_of_a_dead_request_is_503(nodes, redis):
     assert user_of(browser, nodes[2]) == USER
 
 
-def test_a_logout_on_an_old_node_during_the_move_wins(nodes, redis):
+def test_a_logout_on_an_old_node_during_the_move_wins(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     before, key = browser.fork(), old_key(browser)
     set_adopt(nodes[2], lambda old: redis.admin.delete(key) and (USER, old))
@@ -360,7 +360,7 @@ def test_a_logout_on_an_old_node_during_the_move_wins(nodes, redis):
     assert redis.session_keys() == []
 
 
-def test_the_id_of_a_moved_session_depends_on_the_secret_key(nodes, redis):
+def test_the_id_of_a_moved_session_depends_on_the_secret_key(nodes, redis) -> None:
     browser, other = logged_in(nodes[0]), make_nodes(redis.port)[2]
     late = browser.fork()
     user_of(browser, nodes[2])
@@ -368,14 +368,14 @@ def test_the_id_of_a_moved_session_depends_on_the_secret_key(nodes, redis):
     assert user_of(late, other) is None
 
 
-def test_an_app_without_a_secret_key_is_an_error(nodes, caplog):
+def test_an_app_without_a_secret_key_is_an_error(nodes, caplog) -> None:
     browser = logged_in(nodes[0])
     nodes[2].secret_key = None
     assert browser.get(nodes[2], "/me").status_code == 500
     assert "needs the same SECRET_KEY" in caplog.text
 
 
-def test_flask_session_may_use_another_redis_with_few_permissions(redis, own_redis):
+def test_flask_session_may_use_another_redis_with_few_permissions(redis, own_redis) -> None:
     rules = {
         "passwords": [f"+{REDIS_PASSWORD}"],
         "keys": ["session:*"],
@@ -394,7 +394,7 @@ def test_flask_session_may_use_another_redis_with_few_permissions(redis, own_red
     assert own_redis.admin.execute_command("ACL", "LOG") == []
 
 
-def test_a_login_of_flask_login_is_moved(redis, monkeypatch):
+def test_a_login_of_flask_login_is_moved(redis, monkeypatch) -> None:
     import flask_login_app
 
     def with_flask_session(app, store, adopt=None):
@@ -428,7 +428,7 @@ def test_a_login_of_flask_login_is_moved(redis, monkeypatch):
     assert [user_of(each, new) for each in (browser, other)] == [None, None]
 
 
-def test_without_msgspec_the_import_error_names_it():
+def test_without_msgspec_the_import_error_names_it() -> None:
     code = "import sys; sys.modules['msgspec'] = None; import anynode.sessions; import anynode.sessions.flask_session"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "app/src"}, capture_output=True, text=True)
     assert done.stderr.strip().endswith("needs msgspec: pip install 'anynode[flask-session]'")

@@ -20,15 +20,15 @@ def status_of_login(redis, made_by, sent_to):
 
 
 @pytest.mark.parametrize("step", range(1, len(STEPS)))
-def test_nodes_of_consecutive_steps_accept_each_others_forms(redis, step):
+def test_nodes_of_consecutive_steps_accept_each_others_forms(redis, step) -> None:
     before, after = STEPS[step - 1 : step + 1]
     assert status_of_login(redis, before, after) == 303
     assert status_of_login(redis, after, before) == 303
 
 
-def test_control_skipping_a_step_refuses_forms(redis):
+def test_control_skipping_a_step_refuses_forms(redis) -> None:
     assert status_of_login(redis, STEPS[2], STEPS[0]) == 403
 
 
-def test_the_old_key_is_refused_after_the_last_step(redis):
+def test_the_old_key_is_refused_after_the_last_step(redis) -> None:
     assert status_of_login(redis, STEPS[1], STEPS[3]) == 403

@@ -164,7 +164,7 @@ def bench(tmp_path, capsys):
     return run
 
 
-def test_load_without_errors(bench, tmp_path):
+def test_load_without_errors(bench, tmp_path) -> None:
     with FaultyServer() as server:
         status, result = bench(server.url, f"--timeline={tmp_path}/timeline")
     assert status == 0
@@ -225,7 +225,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_counted_under_its_name(bench, name):
+def test_a_fault_is_counted_under_its_name(bench, name) -> None:
     with FaultyServer(FAULTS[name]) as server:
         status, result = bench(server.url, "--timeout=0.5")
     assert status == 1
@@ -240,7 +240,7 @@ def test_a_fault_is_counted_under_its_name(bench, name):
         assert_no_errors(result, worst_wait=20)
 
 
-def test_the_acknowledgement_time_of_a_lost_write_is_reported(bench):
+def test_the_acknowledgement_time_of_a_lost_write_is_reported(bench) -> None:
     with FaultyServer(once("POST", lose)) as server:
         _, result = bench(server.url)
     (found,) = result["lost_writes_found"]
@@ -248,14 +248,14 @@ def test_the_acknowledgement_time_of_a_lost_write_is_reported(bench):
     assert found["seen"] - result["seconds"] < found["acknowledged"] <= found["seen"]
 
 
-def test_refused_connections_are_counted(bench):
+def test_refused_connections_are_counted(bench) -> None:
     with FaultyServer(once("GET", lambda request: (request.server.stop_listening(), request.answer()))) as server:
         status, result = bench(server.url)
     assert status == 1
     assert "refused" in result["failures"].keys() <= {"refused", "reset"}  # connections in the queue are reset
 
 
-def test_an_unacknowledged_write_that_was_kept_is_counted(bench):
+def test_an_unacknowledged_write_that_was_kept_is_counted(bench) -> None:
     def keep_and_fail(request):
         request.server.counters[request.session] += 1
         request.send(502)
@@ -270,7 +270,7 @@ def test_an_unacknowledged_write_that_was_kept_is_counted(bench):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("end", [Request.drop, Request.reset])
-def test_a_closed_reused_connection_is_retried_and_counted(bench, method, end):
+def test_a_closed_reused_connection_is_retried_and_counted(bench, method, end) -> None:
     with FaultyServer(once(method, end, on_reused_connection)) as server:
         status, result = bench(server.url)
     assert status == 0
@@ -279,8 +279,8 @@ def test_a_closed_reused_connection_is_retried_and_counted(bench, method, end):
 
 
 @pytest.mark.parametrize("end", [Request.drop, Request.reset])
-def test_kept_connections_that_close_at_any_moment_are_no_failure(bench, end):
-    # as nginx closes what is idle when it is reloaded, and requests may be on their way then
+def test_kept_connections_that_close_at_any_moment_are_no_failure(bench, end) -> None:
+    # like a reload of nginx, which closes idle connections while requests may already be on their way
     def answer_and_end_soon(request):
         request.answer()
         if not on_new_connection(request):
@@ -295,7 +295,7 @@ def test_kept_connections_that_close_at_any_moment_are_no_failure(bench, end):
     assert result["retried"]
 
 
-def test_a_retried_post_that_the_server_had_processed_is_a_doubled_write(bench):
+def test_a_retried_post_that_the_server_had_processed_is_a_doubled_write(bench) -> None:
     def write_and_drop(request):
         request.server.counters[request.session] += 1
         request.drop()
@@ -307,7 +307,7 @@ def test_a_retried_post_that_the_server_had_processed_is_a_doubled_write(bench):
     assert result["doubled_writes"] == 1
 
 
-def test_lost_sessions_are_counted_and_their_users_log_in_again(bench):
+def test_lost_sessions_are_counted_and_their_users_log_in_again(bench) -> None:
     def forget(request):
         request.server.counters.clear()
         request.answer()
@@ -322,7 +322,7 @@ def test_lost_sessions_are_counted_and_their_users_log_in_again(bench):
     assert result["lost_writes"] == 0
 
 
-def test_too_few_requests_are_a_failure(bench):
+def test_too_few_requests_are_a_failure(bench) -> None:
     with FaultyServer() as server:
         status, result = bench(server.url, "--rate=50", "--seconds=1", "--requests=10000")
     assert status == 1
@@ -332,21 +332,21 @@ def test_too_few_requests_are_a_failure(bench):
         assert_no_errors(result, worst_wait=20)
 
 
-def test_a_server_that_does_not_answer_is_an_error(bench):
+def test_a_server_that_does_not_answer_is_an_error(bench) -> None:
     assert_start_error(bench(f"http://127.0.0.1:{free_port()}"), "doesn't answer")
 
 
-def test_a_wrong_password_is_an_error(bench):
+def test_a_wrong_password_is_an_error(bench) -> None:
     with FaultyServer() as server:
         assert_start_error(bench(server.url, "--username=ada"), "refused the password of 'ada'")
 
 
-def test_another_kind_of_server_is_an_error(bench):
+def test_another_kind_of_server_is_an_error(bench) -> None:
     with FaultyServer(login=lambda request: request.send(404)) as server:
         assert_start_error(bench(server.url), "answered with status 404")
 
 
-def test_too_low_a_limit_of_sessions_per_user_is_an_error(bench):
+def test_too_low_a_limit_of_sessions_per_user_is_an_error(bench) -> None:
     def end_the_oldest(request):
         request.answer()
         if len(request.server.counters) > 3:
@@ -362,7 +362,7 @@ def assert_start_error(ended, words):
     assert words in errors
 
 
-def test_tls(bench, tmp_path):
+def test_tls(bench, tmp_path) -> None:
     key, certificate = tmp_path / "key", tmp_path / "certificate"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test"
     make += f" -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"
@@ -376,7 +376,7 @@ def test_tls(bench, tmp_path):
     assert result["requests"] >= 100
 
 
-def test_load_lasts_as_long_as_the_block(tmp_path):
+def test_load_lasts_as_long_as_the_block(tmp_path) -> None:
     with FaultyServer() as server:
         with load(server.url, ACCOUNT, requests=20, rate=500, users=4, timeline=tmp_path / "timeline") as run:
             assert run.result == {}
@@ -386,13 +386,13 @@ def test_load_lasts_as_long_as_the_block(tmp_path):
     assert json.loads((tmp_path / "timeline").read_text())
 
 
-def test_load_continues_until_the_requests_were_made():
+def test_load_continues_until_the_requests_were_made() -> None:
     with FaultyServer() as server:
         with load(server.url, ACCOUNT, requests=50, rate=500, users=4) as run:
             pass
         assert run.result["requests"] >= 50
 
 
-def test_load_that_can_not_start_is_an_error():
+def test_load_that_can_not_start_is_an_error() -> None:
     with pytest.raises(AssertionError, match="doesn't answer"), load(f"http://127.0.0.1:{free_port()}", ACCOUNT):
         pass

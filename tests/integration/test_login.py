@@ -67,7 +67,7 @@ def known_device(app, name=USER, address=HERE):
 
 @pytest.mark.every_server
 @pytest.mark.parametrize("name", [USER, "nobody"])
-def test_all_nodes_share_the_counts_and_respond_alike_to_any_name(redis, hashed, name):
+def test_all_nodes_share_the_counts_and_respond_alike_to_any_name(redis, hashed, name) -> None:
     one, other = make_app(redis.port), make_app(redis.port)
     fail(one, 5, name=name)
     fail(other, 5, name=name)
@@ -81,7 +81,7 @@ def test_all_nodes_share_the_counts_and_respond_alike_to_any_name(redis, hashed,
     assert hashed == [], "no hash is computed for a refused attempt"
 
 
-def test_a_refusal_is_a_page_in_the_browser(client):
+def test_a_refusal_is_a_page_in_the_browser(client) -> None:
     for _ in range(10):
         log_in(client, password="wrong")
     response = client.post("/login", data={"csrf": token(client), "username": USER, "password": PASSWORD})
@@ -91,7 +91,7 @@ def test_a_refusal_is_a_page_in_the_browser(client):
 
 
 @pytest.mark.every_server
-def test_failures_from_an_address_do_not_block_other_addresses(app):
+def test_failures_from_an_address_do_not_block_other_addresses(app) -> None:
     fail(app, 10)
     assert attempt(app, password=PASSWORD).status_code == 429
     assert attempt(app, password=PASSWORD, address=THERE).status_code == 200
@@ -99,13 +99,13 @@ def test_failures_from_an_address_do_not_block_other_addresses(app):
 
 
 @pytest.mark.every_server
-def test_a_success_resets_the_failures_of_the_same_client(app):
+def test_a_success_resets_the_failures_of_the_same_client(app) -> None:
     for _ in range(3):
         fail(app, 9)
         assert attempt(app, password=PASSWORD).status_code == 200
 
 
-def test_successes_never_count(redis):
+def test_successes_never_count(redis) -> None:
     app = make_app(redis.port, APP_LOGIN_FAILURES="2", APP_LOGIN_ADDRESS_FAILURES="2", APP_LOGIN_ACCOUNT_FAILURES="2")
     for name in (USER, "bob") * 10:
         assert attempt(app, name, PASSWORD).status_code == 200
@@ -134,18 +134,18 @@ def _concurrent_attempts(redis, password):
 
 
 @pytest.mark.every_server
-def test_a_burst_gets_no_more_attempts_than_the_limit(concurrent_attempts, long_timeouts, hashed):
+def test_a_burst_gets_no_more_attempts_than_the_limit(concurrent_attempts, long_timeouts, hashed) -> None:
     statuses = concurrent_attempts("wrong")
     assert sorted(statuses) == [401] * 3 + [429] * 21
     assert len(hashed) == 3
 
 
-def test_a_burst_of_correct_logins_succeeds(concurrent_attempts, long_timeouts):
+def test_a_burst_of_correct_logins_succeeds(concurrent_attempts, long_timeouts) -> None:
     assert concurrent_attempts(PASSWORD) == [200] * 24
 
 
 @pytest.mark.every_server
-def test_the_limit_of_an_address_applies_to_all_accounts_together(redis):
+def test_the_limit_of_an_address_applies_to_all_accounts_together(redis) -> None:
     app = make_app(redis.port, APP_LOGIN_ADDRESS_FAILURES="5")
     known = known_device(app)
     for number in range(5):
@@ -155,7 +155,7 @@ def test_the_limit_of_an_address_applies_to_all_accounts_together(redis):
     assert log_in(known).status_code == 200, "a device cookie works at the same address"
 
 
-def test_an_account_under_distributed_attack_makes_unknown_clients_wait_once_and_briefly(redis):
+def test_an_account_under_distributed_attack_makes_unknown_clients_wait_once_and_briefly(redis) -> None:
     app = make_app(redis.port, APP_LOGIN_ACCOUNT_FAILURES="5", APP_LOGIN_PAUSE_SECONDS="3")
     known = known_device(app)
     for number in range(5):
@@ -177,7 +177,7 @@ def test_an_account_under_distributed_attack_makes_unknown_clients_wait_once_and
 
 
 @pytest.mark.every_server
-def test_no_list_grows_beyond_its_limit(redis):
+def test_no_list_grows_beyond_its_limit(redis) -> None:
     limiter = login_limiter(redis, account=3)
 
     def fails(more):
@@ -190,7 +190,7 @@ def test_no_list_grows_beyond_its_limit(redis):
 
 
 @pytest.mark.every_server
-def test_failures_are_forgotten_after_the_window(redis):
+def test_failures_are_forgotten_after_the_window(redis) -> None:
     limiter = login_limiter(redis, window=1, client=2, pause=1)
     began = time.monotonic()
     for _ in range(2):
@@ -205,7 +205,7 @@ def test_failures_are_forgotten_after_the_window(redis):
     assert time.monotonic() - began >= 1
 
 
-def test_an_attempt_without_a_result_expires_soon(redis, monkeypatch):
+def test_an_attempt_without_a_result_expires_soon(redis, monkeypatch) -> None:
     monkeypatch.setattr("anynode.login_limiter._LEASE_MS", 300)
     limiter = login_limiter(redis, client=1)
 
@@ -218,7 +218,7 @@ def test_an_attempt_without_a_result_expires_soon(redis, monkeypatch):
 
 
 @pytest.mark.every_server
-def test_any_name_creates_keys_of_fixed_length_that_expire(app, redis):
+def test_any_name_creates_keys_of_fixed_length_that_expire(app, redis) -> None:
     for name in ODD_NAMES:
         fail(app, 2, name=name)
     keys = redis.admin.keys(f"{PREFIX}{{login}}:*")
@@ -227,13 +227,13 @@ def test_any_name_creates_keys_of_fixed_length_that_expire(app, redis):
     assert all(0 < redis.admin.ttl(key) <= 930 for key in keys)
 
 
-def test_a_name_that_is_not_utf8_counts(client):
+def test_a_name_that_is_not_utf8_counts(client) -> None:
     data = {"csrf": token(client).encode(), "username": b"\xff\xfe", "password": b"x"}
     statuses = [client.post("/login", data=data).status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
 
 
-def test_a_device_cookie_gives_additional_attempts(app):
+def test_a_device_cookie_gives_additional_attempts(app) -> None:
     known = known_device(app)
     fail(app, 10)
     assert [log_in(known, password="wrong").status_code for _ in range(11)] == [401] * 10 + [429]
@@ -242,28 +242,28 @@ def test_a_device_cookie_gives_additional_attempts(app):
     assert log_in(known).status_code == 200
 
 
-def test_a_device_cookie_is_valid_for_its_account_only(app):
+def test_a_device_cookie_is_valid_for_its_account_only(app) -> None:
     known = known_device(app, "bob")
     fail(app, 10)
     assert log_in(known).status_code == 429
 
 
 @pytest.mark.parametrize("change", [lambda text: text[:-1], lambda text: "x", lambda text: text + "x"])
-def test_a_forged_device_cookie_is_ignored(app, change):
+def test_a_forged_device_cookie_is_ignored(app, change) -> None:
     known = known_device(app)
     fail(app, 10)
     known.set_cookie("device", change(known.get_cookie("device").value))
     assert log_in(known).status_code == 429
 
 
-def test_a_device_cookie_expires(app, monkeypatch):
+def test_a_device_cookie_expires(app, monkeypatch) -> None:
     known = known_device(app)
     fail(app, 10)
     monkeypatch.setattr("anynode.device_cookie.LIFETIME_SECONDS", -1)
     assert log_in(known).status_code == 429
 
 
-def test_a_changed_password_invalidates_device_cookies(redis):
+def test_a_changed_password_invalidates_device_cookies(redis) -> None:
     old = known_device(make_app(redis.port)).get_cookie("device").value
     app = make_app(redis.port, APP_USERS=json.dumps({USER: generate_password_hash("new", MIXED["old"])}))
     fail(app, 10)
@@ -273,7 +273,7 @@ def test_a_changed_password_invalidates_device_cookies(redis):
     assert log_in(later, password="new").status_code == 429
 
 
-def test_the_attributes_of_the_device_cookie(redis):
+def test_the_attributes_of_the_device_cookie(redis) -> None:
     def cookie(response):
         (line,) = [each for each in response.headers.getlist("Set-Cookie") if "device=" in each]
         return re.sub("Expires=[^;]*; ", "", line)
@@ -287,7 +287,7 @@ def test_the_attributes_of_the_device_cookie(redis):
 
 
 @pytest.mark.parametrize("interface", ["page", "api"])
-def test_confirming_the_password_counts(logged_in, interface):
+def test_confirming_the_password_counts(logged_in, interface) -> None:
     def confirm():
         if interface == "api":
             return logged_in.delete("/api/sessions", json={"password": "wrong"})
@@ -299,7 +299,7 @@ def test_confirming_the_password_counts(logged_in, interface):
 
 
 @pytest.mark.every_server
-def test_a_foreign_value_in_place_of_a_count_is_tolerated(app, redis):
+def test_a_foreign_value_in_place_of_a_count_is_tolerated(app, redis) -> None:
     fail(app, 1)
     for key in redis.admin.keys(f"{PREFIX}{{login}}:*"):
         redis.admin.set(key, "x", ex=100)
@@ -310,21 +310,21 @@ MIXED = {"old": "pbkdf2:sha256:1000", "new": "scrypt:16384:8:5", "other": "scryp
 
 
 @pytest.mark.parametrize("name", [*MIXED, "nobody", ""])
-def test_every_name_costs_the_same_hashes(redis, hashed, name):
+def test_every_name_costs_the_same_hashes(redis, hashed, name) -> None:
     users = {each: f"{method}$salt${'0' * 64}" for each, method in MIXED.items()}
     attempt(make_app(redis.port, APP_USERS=json.dumps(users)), name)
     assert sorted(hashed) == [("pbkdf2", "sha256", 1000), ("scrypt", 16384, 8, 5), ("scrypt", 32768, 8, 1)]
 
 
 @pytest.mark.parametrize("method", MIXED.values())
-def test_each_kind_of_hash_allows_a_login(redis, method):
+def test_each_kind_of_hash_allows_a_login(redis, method) -> None:
     users = {USER: generate_password_hash(PASSWORD, method), "bob": generate_password_hash("x", MIXED["old"])}
     app = make_app(redis.port, APP_USERS=json.dumps(users))
     assert attempt(app, password=PASSWORD).status_code == 200
     assert attempt(app, password="x").status_code == 401
 
 
-def test_a_very_long_password_is_refused_before_it_is_hashed(app, hashed):
+def test_a_very_long_password_is_refused_before_it_is_hashed(app, hashed) -> None:
     assert attempt(app, password="é" * 512).status_code == 401
     hashed.clear()
     for name in (USER, "nobody"):
@@ -365,14 +365,14 @@ def busy(app, monkeypatch):
     return begin
 
 
-def test_a_single_hash_is_computed_at_a_time_and_few_threads_wait(app, busy):
+def test_a_single_hash_is_computed_at_a_time_and_few_threads_wait(app, busy) -> None:
     with busy():
         response = attempt(app)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
         assert app.test_client().get("/api/session").status_code == 401, "other requests are served"
 
 
-def test_an_attempt_refused_as_busy_does_not_count(app, redis, busy):
+def test_an_attempt_refused_as_busy_does_not_count(app, redis, busy) -> None:
     known = known_device(app)
     with busy():
         before = sorted(redis.admin.keys(f"{PREFIX}{{login}}:*"))
@@ -381,7 +381,7 @@ def test_an_attempt_refused_as_busy_does_not_count(app, redis, busy):
         assert sorted(redis.admin.keys(f"{PREFIX}{{login}}:*")) == before
 
 
-def test_a_refused_attempt_needs_no_slot(app, busy):
+def test_a_refused_attempt_needs_no_slot(app, busy) -> None:
     fail(app, 10)
     with busy():
         assert attempt(app).status_code == 429
@@ -389,7 +389,7 @@ def test_a_refused_attempt_needs_no_slot(app, busy):
         assert attempt(app).status_code == 429
 
 
-def test_an_attempt_that_waits_for_other_attempts_delays_no_other_login(redis, monkeypatch):
+def test_an_attempt_that_waits_for_other_attempts_delays_no_other_login(redis, monkeypatch) -> None:
     """The other attempts are made on other nodes."""
     app = make_app(redis.port, APP_LOGIN_FAILURES="1")
     monkeypatch.setattr("anynode.login_limiter._RETRY_SECONDS", 60)

@@ -62,7 +62,7 @@ def begin(store, user=USER) -> str:
     return session.new_id
 
 
-def test_requests_with_and_without_a_session(metered):
+def test_requests_with_and_without_a_session(metered) -> None:
     with metered.record() as moved:
         metered.client.get("/")
     assert moved == {"requests none": 1}
@@ -73,7 +73,7 @@ def test_requests_with_and_without_a_session(metered):
     assert moved == {"requests found": 3, "store_seconds read": 3}
 
 
-def test_requests_that_do_not_use_the_session_are_not_counted(metered):
+def test_requests_that_do_not_use_the_session_are_not_counted(metered) -> None:
     log_in(metered.client)
     with metered.record() as moved:
         for path in ("/healthz", "/static/style.css", "/nothing"):
@@ -81,7 +81,7 @@ def test_requests_that_do_not_use_the_session_are_not_counted(metered):
     assert moved == {}
 
 
-def test_a_request_that_fails_to_save_is_counted_once(metered):
+def test_a_request_that_fails_to_save_is_counted_once(metered) -> None:
     from flask import session
 
     metered.app.add_url_rule("/set", view_func=lambda: session.update(bad=object()) or "")
@@ -90,7 +90,7 @@ def test_a_request_that_fails_to_save_is_counted_once(metered):
     assert moved == {"requests none": 1}
 
 
-def test_a_login_and_the_replaced_session(metered):
+def test_a_login_and_the_replaced_session(metered) -> None:
     with metered.record() as moved:
         log_in(metered.client)
     assert moved == {"requests none": 1, "logins": 1, "store_seconds create": 1}
@@ -100,7 +100,7 @@ def test_a_login_and_the_replaced_session(metered):
     assert moved == {"requests found": 1, "logins": 1, "ended replaced": 1} | steps
 
 
-def test_a_login_beyond_the_limit(redis):
+def test_a_login_beyond_the_limit(redis) -> None:
     metered = Metered(redis, per_user=2)
     for _ in range(2):
         begin(metered.store)
@@ -109,13 +109,13 @@ def test_a_login_beyond_the_limit(redis):
     assert moved == {"logins": 1, "ended cap": 1, "store_seconds create": 1}
 
 
-def test_a_session_without_a_user_is_no_login(metered):
+def test_a_session_without_a_user_is_no_login(metered) -> None:
     with metered.record() as moved, metered.client.session_transaction() as session:
         session["cart"] = 1
     assert moved == {"store_seconds create": 1}
 
 
-def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered):
+def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered) -> None:
     session = Session(metered.store, begin(metered.store))
     session.rotate()
     with metered.record() as moved:
@@ -124,7 +124,7 @@ def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered):
     assert moved == {"rotations": 1, "store_seconds update": 1}
 
 
-def test_a_write_counts_only_as_a_step(metered):
+def test_a_write_counts_only_as_a_step(metered) -> None:
     session = Session(metered.store, begin(metered.store))
     session["a"] = 2
     with metered.record() as moved:
@@ -133,7 +133,7 @@ def test_a_write_counts_only_as_a_step(metered):
     assert moved == {"store_seconds update": 1, "store_seconds increment": 1}
 
 
-def test_a_logout_ends_a_session_once(metered):
+def test_a_logout_ends_a_session_once(metered) -> None:
     log_in(metered.client)
     cookie = session_cookie(metered.client)
     with metered.record() as moved:
@@ -145,7 +145,7 @@ def test_a_logout_ends_a_session_once(metered):
     assert moved == {"requests none": 1, "unknown_ids": 1, "store_seconds delete": 1}
 
 
-def test_a_logout_after_a_read_ends_a_session_once(metered):
+def test_a_logout_after_a_read_ends_a_session_once(metered) -> None:
     session = Session(metered.store, begin(metered.store))
     with metered.record() as moved:
         session.get("a")
@@ -153,7 +153,7 @@ def test_a_logout_after_a_read_ends_a_session_once(metered):
     assert moved == {"ended logout": 1, "store_seconds read": 1, "store_seconds delete": 1}
 
 
-def test_sessions_ended_by_a_user(metered):
+def test_sessions_ended_by_a_user(metered) -> None:
     ids = [begin(metered.store) for _ in range(5)]
     begin(metered.store, "bob")
     session = Session(metered.store, ids[0])
@@ -172,7 +172,7 @@ def test_sessions_ended_by_a_user(metered):
     assert moved == {"ended all": 2, "store_seconds end_user": 1}
 
 
-def test_sessions_of_a_removed_user(metered):
+def test_sessions_of_a_removed_user(metered) -> None:
     log_in(metered.client)
     begin(metered.store)
     metered.app.extensions["users"]._hashes.pop(USER)
@@ -182,7 +182,7 @@ def test_sessions_of_a_removed_user(metered):
     assert moved == {"requests found": 1, "ended account_removed": 2} | steps
 
 
-def test_sessions_ended_by_an_operator(metered):
+def test_sessions_ended_by_an_operator(metered) -> None:
     ids = [begin(metered.store) for _ in range(3)]
     begin(metered.store, "bob")
     run = metered.app.test_cli_runner().invoke
@@ -193,7 +193,7 @@ def test_sessions_ended_by_an_operator(metered):
         assert moved.get("ended admin", 0) == number, arguments
 
 
-def test_an_expired_session_is_an_unknown_id(metered, redis):
+def test_an_expired_session_is_an_unknown_id(metered, redis) -> None:
     log_in(metered.client)
     for key in redis.session_keys():
         redis.admin.pexpire(key, 0)
@@ -203,7 +203,7 @@ def test_an_expired_session_is_an_unknown_id(metered, redis):
 
 
 @pytest.mark.parametrize("cookie", ["x", make_id() + "x", "../" + make_id()[3:]], ids=["short", "long", "path"])
-def test_an_invalid_id_is_rejected(metered, cookie):
+def test_an_invalid_id_is_rejected(metered, cookie) -> None:
     metered.client.set_cookie("session", cookie)
     with metered.record() as moved:
         metered.client.get("/")
@@ -216,7 +216,7 @@ def _foreign(admin, key):
 
 
 @pytest.mark.parametrize("spoil", [lambda admin, key: admin.hset(key, "s:note", "{"), _foreign])
-def test_an_unreadable_session_ends_once(metered, redis, spoil):
+def test_an_unreadable_session_ends_once(metered, redis, spoil) -> None:
     log_in(metered.client)
     (key,) = redis.session_keys()
     spoil(redis.admin, key)
@@ -227,7 +227,7 @@ def test_an_unreadable_session_ends_once(metered, redis, spoil):
 
 
 @pytest.mark.parametrize("write", [lambda each: each.update(a=2), lambda each: each.increment("n")])
-def test_a_write_to_a_session_that_ended_meanwhile(metered, write):
+def test_a_write_to_a_session_that_ended_meanwhile(metered, write) -> None:
     one, other = (Session(metered.store, begin(metered.store)) for _ in range(2))
     one.get("a"), other.get("a")
     other.end_all()
@@ -238,7 +238,7 @@ def test_a_write_to_a_session_that_ended_meanwhile(metered, write):
     assert moved == {"conflicts": 1, f"store_seconds {step}": 1}
 
 
-def test_an_unreachable_store_and_the_breaker(redis):
+def test_an_unreachable_store_and_the_breaker(redis) -> None:
     class Nowhere:
         port = free_port()
 
@@ -251,7 +251,7 @@ def test_an_unreachable_store_and_the_breaker(redis):
     assert moved == {"requests unavailable": 5} | counted
 
 
-def test_a_store_that_does_not_answer(own_redis):
+def test_a_store_that_does_not_answer(own_redis) -> None:
     metered = Metered(own_redis)
     session_id = begin(metered.store)
     own_redis.pause()
@@ -263,7 +263,7 @@ def test_a_store_that_does_not_answer(own_redis):
     assert 0.3 <= seconds < 1, "the unit is seconds, and failed steps are timed too"
 
 
-def test_a_store_that_answers_with_an_error(own_redis):
+def test_a_store_that_answers_with_an_error(own_redis) -> None:
     metered = Metered(own_redis)
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "-evalsha")
     with metered.record() as moved, pytest.raises(SessionStoreError):
@@ -271,7 +271,7 @@ def test_a_store_that_answers_with_an_error(own_redis):
     assert moved == {"store_errors error_reply": 1, "store_seconds read": 1}
 
 
-def test_a_session_of_a_newer_format(metered, redis):
+def test_a_session_of_a_newer_format(metered, redis) -> None:
     session_id = begin(metered.store)
     (key,) = redis.session_keys()
     redis.admin.hset(key, "m:format", "2")
@@ -280,7 +280,7 @@ def test_a_session_of_a_newer_format(metered, redis):
     assert moved == {"store_errors newer_format": 1, "store_seconds read": 1}
 
 
-def test_every_series_exists_from_the_start(metered):
+def test_every_series_exists_from_the_start(metered) -> None:
     """rate() ignores the first value of a series."""
     fresh = metered.counts()
     assert set(fresh.values()) == {0}
@@ -291,7 +291,7 @@ def test_every_series_exists_from_the_start(metered):
     assert metered.counts().keys() == fresh.keys()
 
 
-def test_a_scrape_contains_no_personal_data(metered):
+def test_a_scrape_contains_no_personal_data(metered) -> None:
     log_in(metered.client)
     metered.client.get("/api/session")
     session_id = session_cookie(metered.client)
@@ -307,6 +307,6 @@ def test_a_scrape_contains_no_personal_data(metered):
     assert set(re.findall(r'(\w+)="', text)) == {"session", "cause", "kind", "step", "le"}
 
 
-def test_the_session_layer_works_without_prometheus_client():
+def test_the_session_layer_works_without_prometheus_client() -> None:
     program = "import sys; sys.modules['prometheus_client'] = None; import anynode.redis_client, anynode.sessions"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -5,7 +5,7 @@ from lib.demo_app import USER, log_in, make_app, session_cookie
 from lib.redis_server import ACL_COMMANDS, PREFIX
 
 
-def test_healthz_never_queries_redis(logged_in, redis):
+def test_healthz_never_queries_redis(logged_in, redis) -> None:
     with redis.monitor() as seen:
         response = logged_in.get("/healthz")
     assert seen.sent == []
@@ -14,7 +14,7 @@ def test_healthz_never_queries_redis(logged_in, redis):
 
 
 @pytest.mark.every_server
-def test_readyz_queries_redis_once_and_stores_nothing(client, redis):
+def test_readyz_queries_redis_once_and_stores_nothing(client, redis) -> None:
     assert client.get("/readyz").status_code == 200
     before = redis.aof_bytes()
     with redis.monitor() as seen:
@@ -24,7 +24,7 @@ def test_readyz_queries_redis_once_and_stores_nothing(client, redis):
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/session", "/healthz", "/static/style.css"])
-def test_every_response_names_node_release_and_deployment(client, path):
+def test_every_response_names_node_release_and_deployment(client, path) -> None:
     headers = client.get(path).headers
     assert (headers["X-Node"], headers["X-Release"], headers["X-Deployment"]) == ("app1", "r1", "none")
     assert len(headers["X-Request-ID"]) == 32
@@ -53,7 +53,7 @@ def _seen_by(app, address):
 
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "::ffff:10.0.0.5"])
-def test_headers_of_a_trusted_proxy_are_used(redis, address):
+def test_headers_of_a_trusted_proxy_are_used(redis, address) -> None:
     response = _seen_by(make_app(redis.port, APP_TRUSTED_PROXIES="10.0.0.4, 10.0.0.5"), address)
     assert response.json["from"] == "203.0.113.9"
     assert response.json["url"] == "https://www.test/"
@@ -61,19 +61,19 @@ def test_headers_of_a_trusted_proxy_are_used(redis, address):
 
 
 @pytest.mark.parametrize("address", ["10.0.0.6", "127.0.0.1", ""])
-def test_headers_of_other_clients_are_ignored(redis, address):
+def test_headers_of_other_clients_are_ignored(redis, address) -> None:
     response = _seen_by(make_app(redis.port, APP_TRUSTED_PROXIES="10.0.0.5"), address)
     assert response.json == {"from": address, "url": "http://localhost/", "forwarded": None}
     assert response.headers["X-Request-ID"] != "abc.DEF-123_4"
 
 
 @pytest.mark.parametrize("request_id", ["short", "x" * 65, "with space", "a<script>b"])
-def test_an_invalid_request_id_is_replaced(redis, request_id):
+def test_an_invalid_request_id_is_replaced(redis, request_id) -> None:
     client = make_app(redis.port, APP_TRUSTED_PROXIES="127.0.0.1").test_client()
     assert client.get("/", headers={"X-Request-ID": request_id}).headers["X-Request-ID"] != request_id
 
 
-def test_the_origin_is_compared_with_the_forwarded_host(redis):
+def test_the_origin_is_compared_with_the_forwarded_host(redis) -> None:
     client = make_app(redis.port, APP_TRUSTED_PROXIES="127.0.0.1").test_client()
     headers = {"X-Forwarded-Host": "www.test", "X-Forwarded-Proto": "https", "Origin": "https://www.test"}
     assert client.post("/api/logout", json={}, headers=headers).status_code == 200
@@ -84,7 +84,7 @@ def two_nodes(port, **changes):
     return (make_app(port, APP_NODE=name, **changes).test_client() for name in ("a", "b"))
 
 
-def test_a_login_on_a_node_is_valid_on_the_other_node(redis):
+def test_a_login_on_a_node_is_valid_on_the_other_node(redis) -> None:
     a, b = two_nodes(redis.port)
     log_in(a)
     b.set_cookie("session", session_cookie(a))
@@ -95,7 +95,7 @@ def test_a_login_on_a_node_is_valid_on_the_other_node(redis):
     assert a.get("/api/session").status_code == 401
 
 
-def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
+def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis) -> None:
     def use_all_features():
         app = make_app(own_redis.port)
         client, store = app.test_client(), app.session_interface.store
@@ -137,7 +137,7 @@ def test_the_acl_allows_what_the_app_needs_and_no_more(own_redis):
     ("changes", "idle", "lifetime"),
     [({}, 1800, 28800), ({"APP_SESSION_IDLE_SECONDS": "60", "APP_SESSION_LIFETIME_SECONDS": "3600"}, 60, 3600)],
 )
-def test_sessions_expire_by_the_settings(redis, changes, idle, lifetime):
+def test_sessions_expire_by_the_settings(redis, changes, idle, lifetime) -> None:
     log_in(make_app(redis.port, **changes).test_client())
     (key,) = redis.session_keys()
     assert 0 <= idle * 1000 - redis.admin.pttl(key) < 20_000

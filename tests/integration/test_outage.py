@@ -143,17 +143,17 @@ def is_garbled(fault_proxy):
 
 @pytest.mark.every_server
 @pytest.mark.parametrize("fault", [is_read_only, is_loading, has_another_password, forbids])
-def test_the_app_tolerates_a_faulty_server(fault, own_redis):
+def test_the_app_tolerates_a_faulty_server(fault, own_redis) -> None:
     assert_tolerated(own_redis.port, fault(own_redis))
 
 
 @pytest.mark.parametrize("fault", [is_killed, hangs])
-def test_the_app_tolerates_a_faulty_process(fault, own_redis):
+def test_the_app_tolerates_a_faulty_process(fault, own_redis) -> None:
     assert_tolerated(own_redis.port, fault(own_redis))
 
 
 @pytest.mark.parametrize("fault", [drops_packets, drops_data, is_slow, is_garbled])
-def test_the_app_tolerates_a_faulty_network(fault, fault_proxy):
+def test_the_app_tolerates_a_faulty_network(fault, fault_proxy) -> None:
     assert_tolerated(fault_proxy.port, fault(fault_proxy))
 
 
@@ -185,7 +185,7 @@ def assert_tolerated(port, fault):
 
 
 @pytest.mark.every_server
-def test_a_full_redis_still_reads_and_ends_sessions(own_redis, long_timeouts):
+def test_a_full_redis_still_reads_and_ends_sessions(own_redis, long_timeouts) -> None:
     client, leaving = logged_in_client(own_redis.port), logged_in_client(own_redis.port)
     with is_full(own_redis):
         for key in own_redis.session_keys():
@@ -203,7 +203,7 @@ def test_a_full_redis_still_reads_and_ends_sessions(own_redis, long_timeouts):
 
 @pytest.mark.every_server
 @pytest.mark.parametrize("fault", [is_read_only, is_full, lacks_replicas, is_loading, forbids])
-def test_a_node_is_not_ready_while_the_server(fault, own_redis, long_timeouts):
+def test_a_node_is_not_ready_while_the_server(fault, own_redis, long_timeouts) -> None:
     client = make_app(own_redis.port).test_client()
     assert client.get("/readyz").status_code == 200
     with fault(own_redis):
@@ -211,7 +211,9 @@ def test_a_node_is_not_ready_while_the_server(fault, own_redis, long_timeouts):
     assert retry_503(lambda: client.get("/readyz")).status_code == 200
 
 
-def test_the_name_is_resolved_again_when_a_primary_has_become_a_replica(own_redis, redis, fault_proxy, long_timeouts):
+def test_the_name_is_resolved_again_when_a_primary_has_become_a_replica(
+    own_redis, redis, fault_proxy, long_timeouts
+) -> None:
     fault_proxy.target = own_redis.port
     client = make_app(fault_proxy.port).test_client()
     assert log_in(client).status_code == 200
@@ -223,7 +225,7 @@ def test_the_name_is_resolved_again_when_a_primary_has_become_a_replica(own_redi
 
 
 @pytest.mark.every_server
-def test_scripts_lost_by_redis_are_loaded_again(redis, long_timeouts):
+def test_scripts_lost_by_redis_are_loaded_again(redis, long_timeouts) -> None:
     for call in (*READS, *WRITES, *ENDS):
         client = logged_in_client(redis.port)
         redis.admin.script_flush()
@@ -231,7 +233,7 @@ def test_scripts_lost_by_redis_are_loaded_again(redis, long_timeouts):
         assert client.get("/api/session").status_code == (401 if call is ENDS[0] else 200)
 
 
-def test_all_threads_answer_503_within_a_second(fault_proxy):
+def test_all_threads_answer_503_within_a_second(fault_proxy) -> None:
     app = make_app(fault_proxy.port)
     fault_proxy.drops_data = True
     results = []
@@ -251,7 +253,7 @@ def test_all_threads_answer_503_within_a_second(fault_proxy):
         assert_unavailable(response, seconds)
 
 
-def test_a_redis_that_dies_during_the_view_is_503(own_redis):
+def test_a_redis_that_dies_during_the_view_is_503(own_redis) -> None:
     app = make_app(own_redis.port)
     client = app.test_client()
     log_in(client)
@@ -287,14 +289,14 @@ def mute_redis():
         server.shutdown()
 
 
-def test_a_command_without_a_reply_is_not_sent_again(mute_redis):
+def test_a_command_without_a_reply_is_not_sent_again(mute_redis) -> None:
     client = make_app(mute_redis.server_address[1]).test_client()
     client.set_cookie("session", make_id())
     assert_unavailable(*timed(lambda: client.post("/api/counter", json={})))
     assert mute_redis.commands == ["AUTH", "EVALSHA"], "a connection starts with AUTH only"
 
 
-def test_a_redis_that_never_replies_is_rarely_queried(mute_redis):
+def test_a_redis_that_never_replies_is_rarely_queried(mute_redis) -> None:
     client = make_app(mute_redis.server_address[1]).test_client()
     client.set_cookie("session", make_id())
     now = 0.0
@@ -317,7 +319,7 @@ def test_a_redis_that_never_replies_is_rarely_queried(mute_redis):
     assert mute_redis.commands == ["AUTH", "EVALSHA"], "a single probe"
 
 
-def test_a_few_threads_serve_requests_without_a_session_while_many_wait_for_redis(mute_redis, tmp_path):
+def test_a_few_threads_serve_requests_without_a_session_while_many_wait_for_redis(mute_redis, tmp_path) -> None:
     log = tmp_path / "log"
     with log.open("w") as file:
         node, port = start_node(environ(mute_redis.server_address[1]), file, workers=1, threads=4)
@@ -338,7 +340,7 @@ def test_a_few_threads_serve_requests_without_a_session_while_many_wait_for_redi
         stop_nodes([node])
 
 
-def test_an_acl_that_denies_is_503_and_no_logout(own_redis):
+def test_an_acl_that_denies_is_503_and_no_logout(own_redis) -> None:
     client = make_app(own_redis.port).test_client()
     log_in(client)
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "-hmget")

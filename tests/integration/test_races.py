@@ -137,7 +137,7 @@ def version(redis, store, session_id) -> int:
     return int(redis.admin.hget(store._key(session_id), "m:version"))
 
 
-def test_writes_to_different_and_nested_keys_are_all_kept(race, redis, store):
+def test_writes_to_different_and_nested_keys_are_all_kept(race, redis, store) -> None:
     for each in race(["set a 1"], ["set b 2"], ["append basket"], ["set c 3"]):
         assert each.statuses == [200] * 4
         session = Session(store, each.old_id)
@@ -145,14 +145,14 @@ def test_writes_to_different_and_nested_keys_are_all_kept(race, redis, store):
         assert version(redis, store, each.old_id) == 5
 
 
-def test_the_later_write_to_a_key_is_kept(race, redis, store):
+def test_the_later_write_to_a_key_is_kept(race, redis, store) -> None:
     for each in race(["set a early"], ["set a late"], in_turn=True):
         assert Session(store, each.old_id)["a"] == "late"
         assert version(redis, store, each.old_id) == 3
 
 
 @pytest.mark.parametrize("change", ["set a 1", "append basket"])
-def test_a_slow_read_never_erases_a_write(race, redis, store, change):
+def test_a_slow_read_never_erases_a_write(race, redis, store, change) -> None:
     for each in race([change], [], in_turn=True):
         session = Session(store, each.old_id)
         assert (session["a"], session["basket"]["list"]) in (("1", []), (0, [1]))
@@ -163,21 +163,21 @@ WHILE_IT_ENDS = [[], ["set a 1"], ["append basket"], ["increment n"], ["rotate"]
 
 
 @pytest.mark.parametrize("end", ["end", "end_all"])
-def test_an_ended_session_never_comes_back(race, redis, store, end):
+def test_an_ended_session_never_comes_back(race, redis, store, end) -> None:
     for each in race([end], [end], *WHILE_IT_ENDS):
         assert not any(store.read(session_id) for session_id in (each.old_id, *each.new_ids))
         assert store.sessions_of(each.user) == []
     assert redis.session_keys() == []
 
 
-def test_requests_that_read_before_the_end_of_a_session_can_write_nothing(race, redis):
+def test_requests_that_read_before_the_end_of_a_session_can_write_nothing(race, redis) -> None:
     for each in race(["end"], ["end"], *WHILE_IT_ENDS, in_turn=True):
         assert each.statuses == [200, 200, 200, 401, 401, 401, 401, 401]
         assert each.new_ids == []
     assert redis.session_keys() == []
 
 
-def test_a_rotated_id_never_comes_back_and_no_write_is_lost(race, store):
+def test_a_rotated_id_never_comes_back_and_no_write_is_lost(race, store) -> None:
     for each in race(["rotate"], ["set a 1"], ["append basket"], ["increment n"]):
         assert store.read(each.old_id) is None
         (new_id,) = each.new_ids
@@ -187,21 +187,21 @@ def test_a_rotated_id_never_comes_back_and_no_write_is_lost(race, store):
         assert len(store.sessions_of(each.user)) == 1
 
 
-def test_a_single_of_two_rotations_succeeds(race, store):
+def test_a_single_of_two_rotations_succeeds(race, store) -> None:
     for each in race(["rotate"], ["rotate"]):
         assert sorted(each.statuses) == [200, 401]
         assert store.read(each.old_id) is None
         assert len(store.sessions_of(each.user)) == len(each.new_ids) == 1
 
 
-def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(race, store):
+def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(race, store) -> None:
     for each in race(["log_in {user}"], ["log_in {user}"]):
         assert len({each.old_id, *each.new_ids}) == 3
         assert store.read(each.old_id) is None
         assert len(store.sessions_of(each.user)) == 2
 
 
-def test_increments_add_up_and_each_sum_is_returned_once(race, store):
+def test_increments_add_up_and_each_sum_is_returned_once(race, store) -> None:
     three = ["increment n"] * 3
     for each in race(*[three] * 6, ["set b 1", *three], three):
         sums = [value for answer in each.answers for value in answer.returned if value]

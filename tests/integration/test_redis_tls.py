@@ -36,7 +36,7 @@ def node(server, authority):
 
 
 @pytest.mark.every_server
-def test_sessions_use_tls(serve, authority, long_timeouts):
+def test_sessions_use_tls(serve, authority, long_timeouts) -> None:
     server = serve(authority.issue("127.0.0.1"))
     client = node(server, authority)
     assert log_in(client).status_code == 200
@@ -47,7 +47,7 @@ def test_sessions_use_tls(serve, authority, long_timeouts):
 
 
 @pytest.mark.every_server
-def test_a_new_certificate_is_used_without_closing_connections(serve, authority, long_timeouts):
+def test_a_new_certificate_is_used_without_closing_connections(serve, authority, long_timeouts) -> None:
     """The role does this after it has renewed a certificate."""
     old = authority.issue("127.0.0.1", title="old")
     server = serve(old)
@@ -74,7 +74,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("kind", INVALID)
-def test_a_redis_with_an_invalid_certificate_gets_no_command(serve, authority, tmp_path, caplog, kind):
+def test_a_redis_with_an_invalid_certificate_gets_no_command(serve, authority, tmp_path, caplog, kind) -> None:
     """The client gets 503, the log names the reason, and no command arrives."""
     pairs = {
         "another CA": lambda: Authority(tmp_path, "other").issue("127.0.0.1"),
@@ -93,7 +93,7 @@ def test_a_redis_with_an_invalid_certificate_gets_no_command(serve, authority, t
     assert server.admin.acl_log() == []
 
 
-def test_client_options_configure_tls_for_any_client(serve, authority, long_timeouts):
+def test_client_options_configure_tls_for_any_client(serve, authority, long_timeouts) -> None:
     """The options are redis-py's own, so that other clients, such as Sentinel's, can use TLS, too."""
     server = serve(authority.issue("127.0.0.1"))
     account = {"username": "app", "password": REDIS_PASSWORD}

@@ -82,7 +82,7 @@ def begin(store, **values) -> str:
     return session.new_id
 
 
-def test_all_steps_of_a_session(store):
+def test_all_steps_of_a_session(store) -> None:
     session = Session(store, begin(store, a=1))
     session.rotate()
     session.increment("n")
@@ -95,7 +95,7 @@ def test_all_steps_of_a_session(store):
     store.ping()
 
 
-def test_sessions_survive_a_failover(store, sentinel, trio):
+def test_sessions_survive_a_failover(store, sentinel, trio) -> None:
     primary, *replicas = trio
     kept, ended = begin(store, a=1), begin(store, a=2)
     Session(store, ended).end()

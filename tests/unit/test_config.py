@@ -9,7 +9,7 @@ from lib.redis_server import REDIS_PASSWORD
 from werkzeug.security import check_password_hash, generate_password_hash
 
 
-def test_the_settings_have_defaults():
+def test_the_settings_have_defaults() -> None:
     config = Config.from_environ(environ(APP_COOKIE_SECURE=None))
     assert (config.session_idle_seconds, config.session_lifetime_seconds) == (1800, 28800)
     assert config.sessions_per_user == 10
@@ -22,13 +22,13 @@ def test_the_settings_have_defaults():
 
 
 @pytest.mark.parametrize("method", ["scrypt:128:8:1", "scrypt:32768:1:1", "scrypt:16384:8:5", "pbkdf2:sha1:1"])
-def test_a_hash_that_is_accepted_can_be_computed(method):
+def test_a_hash_that_is_accepted_can_be_computed(method) -> None:
     users = json.dumps({"a": generate_password_hash("x", method)})
     config = Config.from_environ(environ(APP_USERS=users))
     assert check_password_hash(config.users["a"], "x")
 
 
-def test_secrets_are_not_in_the_repr():
+def test_secrets_are_not_in_the_repr() -> None:
     config = Config.from_environ(environ())
     for secret in (config.secret_key, REDIS_PASSWORD, "pbkdf2"):
         assert secret not in repr(config)
@@ -68,7 +68,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INVALID.items() for value in values])
-def test_an_invalid_setting_is_named(name, value):
+def test_an_invalid_setting_is_named(name, value) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_environ(environ(**{name: value}))
     lines = str(caught.value).splitlines()
@@ -76,7 +76,7 @@ def test_an_invalid_setting_is_named(name, value):
     assert lines[1].startswith(f"  {name} ")
 
 
-def test_all_invalid_settings_are_named_at_once_without_secrets():
+def test_all_invalid_settings_are_named_at_once_without_secrets() -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_environ({"APP_SECRET_KEY": "changeme-123", "APP_USERS": json.dumps({"ada": "hunter2"})})
     message = str(caught.value)
@@ -86,13 +86,13 @@ def test_all_invalid_settings_are_named_at_once_without_secrets():
         assert secret not in message
 
 
-def test_a_fallback_key_must_be_long():
+def test_a_fallback_key_must_be_long() -> None:
     with pytest.raises(ConfigError, match="APP_SECRET_KEY_FALLBACKS is shorter than 32 characters"):
         make_app(APP_SECRET_KEY_FALLBACKS=f"{'old-' * 10} short")
 
 
 @pytest.mark.parametrize("content", [None, "", "not a certificate"])
-def test_an_unreadable_ca_file_prevents_the_start(tmp_path, content):
+def test_an_unreadable_ca_file_prevents_the_start(tmp_path, content) -> None:
     path = tmp_path / "ca.crt"
     if content is not None:
         path.write_text(content)

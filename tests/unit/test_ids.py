@@ -15,7 +15,7 @@ def make_ids(count):
     return [make_id() for _ in range(count)]
 
 
-def test_an_id_has_256_random_bits_from_the_operating_system():
+def test_an_id_has_256_random_bits_from_the_operating_system() -> None:
     ids = make_ids(3000)
     symbols = [len({each[place] for each in ids}) for place in range(2, 45)]
     assert symbols == [64] * 42 + [16], "42 characters with 6 bits, the last with 4"
@@ -29,13 +29,13 @@ def test_an_id_has_256_random_bits_from_the_operating_system():
         ("roles/app/templates/gunicorn.conf.py.j2", r"access_log_format = .*\n"),
     ],
 )
-def test_access_logs_contain_no_cookie(path, setting):
+def test_access_logs_contain_no_cookie(path, setting) -> None:
     (format,) = re.findall(setting, (ROOT / path).read_text(), re.DOTALL if ";" in setting else 0)
     assert "request_id" in format
     assert "cookie" not in format.lower()
 
 
-def test_an_id_has_256_random_bits_beyond_its_slot():
+def test_an_id_has_256_random_bits_beyond_its_slot() -> None:
     ids = [make_id(beside="AB") for _ in range(200)]
     assert {each[:2] for each in ids} == {"AB"}
     assert len({each[2:] for each in ids}) == 200

@@ -9,7 +9,7 @@ from lib.load.figure import Figure
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1", "http://[2001:db8::1]"])
-def test_a_public_address_is_refused(tmp_path, capsys, url):
+def test_a_public_address_is_refused(tmp_path, capsys, url) -> None:
     password = tmp_path / "password"
     password.write_text("secret")
     assert main([url, f"--password-file={password}"]) == 2
@@ -17,14 +17,14 @@ def test_a_public_address_is_refused(tmp_path, capsys, url):
 
 
 @pytest.mark.parametrize("option", ["--rate=2001", "--rate=0", "--users=501", "--seconds=7201"])
-def test_hard_limits(option, capsys):
+def test_hard_limits(option, capsys) -> None:
     with pytest.raises(SystemExit) as exit:
         main(["http://127.0.0.1", "--password-file=password", option])
     assert exit.value.code == 2
     assert "must be from" in capsys.readouterr().err
 
 
-def test_private_addresses():
+def test_private_addresses() -> None:
     private = "127.0.0.2 ::1 10.1.2.3 172.31.0.1 192.168.0.1 fd00::1 169.254.1.1 fe80::1"
     public = "8.8.8.8 172.32.0.1 192.0.2.1 100.64.0.1 0.0.0.0 2001:db8::1 ::"
     assert all(map(is_private, private.split()))
@@ -49,7 +49,7 @@ def draw(rows):
     return named, [each for each in elements if each.tag.endswith("}text")]
 
 
-def test_figure():
+def test_figure() -> None:
     named, texts = draw(ROWS)
     words = [each.text for each in texts]
     assert len(named["node"]) == 2
@@ -66,7 +66,7 @@ def test_figure():
     assert labels["a&b drained"] != labels["odd"], "labels must not overlap"
 
 
-def test_figure_of_failures():
+def test_figure_of_failures() -> None:
     named, texts = draw([*ROWS, ROWS[0] | {"errors": 2, "worst_wait": 12}])
     words = [each.text for each in texts]
     assert "0 failed" not in words

@@ -18,11 +18,11 @@ from werkzeug.exceptions import ServiceUnavailable
         ("unix", "unix"),
     ],
 )
-def test_the_addresses_of_a_client_count_together(address, network):
+def test_the_addresses_of_a_client_count_together(address, network) -> None:
     assert network_of(address) == network
 
 
-def test_a_slot_is_released_after_an_error():
+def test_a_slot_is_released_after_an_error() -> None:
     queue = HashQueue(1)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), queue.slot():

@@ -1,6 +1,6 @@
 """Logged-in users send requests through the balancer at a steady rate; each response is verified.
 
-Each user sends its requests one after another: 30 % are POST /api/counter, which must return the counter plus 1, the
+Each user sends its requests sequentially: 30 % are POST /api/counter, which must return the counter plus 1, the
 others GET /api/session, which must return the same counter. Half of the users keep their connection, the others open a
 new connection for each request. Prints failures by kind, the longest wait, lost and doubled writes and lost sessions.
 

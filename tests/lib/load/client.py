@@ -28,7 +28,7 @@ class RequestFailed(Exception):
 
 
 class Client:
-    """Sends the requests of a user, one after another.
+    """Sends the requests of a user sequentially.
 
     A server may close a kept connection at the moment a request is sent on it (RFC 9112, 9.5). Chromium and Firefox
     then send the request again on a new connection, with any method, if the connection was reused and no byte of a

@@ -27,7 +27,7 @@ class User:
         self._since = time.time()
 
     async def log_in(self) -> Response:
-        """Log in and return the response, whatever its status. Raises RequestFailed."""
+        """Log in and return the response, with any status. Raises RequestFailed."""
         response = await self.client.request("POST", "/api/login", self._account)
         if response.status == 200:
             self._reset()
