@@ -13,6 +13,19 @@ from lib.demo_app import log_in, make_app, redis_store
 from lib.fault_proxy import FaultProxy
 from lib.redis_server import PROGRAMS, RedisServer, default_server
 
+# The files that take longest, first: xdist assigns whole files to its workers (--dist loadfile), so a slow file that
+# starts last would keep a single worker busy at the end.
+SLOWEST_FILES = (
+    *("certificates", "inventories", "rotation", "firewall", "races", "reads", "scrape", "outage", "redis_reconfigure"),
+    *("templates", "edge", "edge_limits", "interleavings", "cut_connections", "connectivity", "cluster_client", "load"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort files by duration; pyproject.toml disables xdist's own order, by number of tests."""
+    ranks = {f"test_{name}": rank for rank, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that needs a server runs on the default server; with the mark `every_server`, on each server."""

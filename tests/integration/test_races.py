@@ -16,7 +16,7 @@ from lib.redis_server import default_server
 
 pytestmark = pytest.mark.every_server
 
-ROUNDS, ROUNDS_ON_OTHER_SERVERS = 200, 50  # all servers run the same scripts
+ROUNDS, ROUNDS_ON_OTHER_SERVERS = 200, 25  # all servers run the same scripts
 PROCESSES, THREADS = 2, 4  # of each node
 CONCURRENT = 2 * THREADS  # requests: more might wait for a thread if a single process accepted them all
 
