@@ -1,1 +1,1 @@
-"""Measuring: what sessions cost (bench/sessions), what TLS costs (bench/tls), what visitors notice (tests/lib/load)."""
+"""Benchmarks of sessions (bench/sessions) and of TLS (bench/tls); tests/lib/load is the load generator."""

@@ -1,17 +1,22 @@
-"""An app on its way from Flask-Session 0.8.0: release 0 has it alone, release 3 no more."""
+"""An app that migrates from Flask-Session 0.8.0: release 0 uses only Flask-Session, release 3 no longer uses it."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from anynode.sessions import RedisStore, SharedSessionInterface
 from flask import Flask, abort, request, session
+from flask.typing import ResponseReturnValue
+from redis import Redis
 from werkzeug.security import check_password_hash
 
 
-def adopt(old):
-    """Gets an old session's values. Returns whose it is and what to keep, or None to drop it."""
+def adopt(old: dict[str, Any]) -> tuple[str | None, dict[str, Any]] | None:
+    """Takes an old session's values. Returns its user and the values to keep, or None to drop it."""
     return old.get("user"), old
 
 
-def create_app(client, users, release):
-    """client: from anynode.redis_client.make_client(). users: password hashes by name."""
+def create_app(client: Redis, users: Mapping[str, str], release: int) -> Flask:
+    """Create the app of a release. client: from anynode.redis_client.make_client(). users: password hashes by name."""
     app = Flask(__name__)
     app.secret_key = "the same on all nodes, and secret"
     app.config.update(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax")
@@ -22,11 +27,11 @@ def create_app(client, users, release):
 
         app.config.update(SESSION_TYPE="redis", SESSION_REDIS=client)
         Session(app)
-    if release == 1:  # reads both, makes old ones
+    if release == 1:  # reads old and new sessions, creates old sessions
         from anynode.sessions.flask_session import BothInterface
 
         app.session_interface = BothInterface(store, app.session_interface, cookie="__Host-session")
-    if release == 2:  # reads both, makes new ones
+    if release == 2:  # reads old and new sessions, creates new sessions
         from anynode.sessions.flask_session import BothInterface
 
         app.session_interface = BothInterface(store, app.session_interface, cookie="__Host-session", adopt=adopt)
@@ -35,28 +40,28 @@ def create_app(client, users, release):
         app.session_interface = SharedSessionInterface(store)
 
     @app.post("/login")
-    def login():
+    def login() -> ResponseReturnValue:
         name = request.form["name"]
         if name not in users or not check_password_hash(users[name], request.form["password"]):
             abort(401)
         session.clear()
         session["user"] = name
         session.permanent = True
-        if hasattr(session, "log_in"):  # from release 1 on
-            session.log_in(name, address=request.remote_addr, agent=request.user_agent.string)
+        if hasattr(session, "log_in"):  # since release 1
+            session.log_in(name, address=request.remote_addr or "", agent=request.user_agent.string)
         return me()
 
     @app.get("/me")
-    def me():
+    def me() -> ResponseReturnValue:
         return {"user": session.get("user"), "cart": session.get("cart", [])}
 
     @app.post("/cart")
-    def put_into_cart():
+    def put_into_cart() -> ResponseReturnValue:
         session["cart"] = [*session.get("cart", []), request.form["item"]]
         return me()
 
     @app.post("/logout")
-    def logout():
+    def logout() -> ResponseReturnValue:
         session.clear()
         return me()
 

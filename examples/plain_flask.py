@@ -1,12 +1,17 @@
-"""Sessions that every node knows, in a plain Flask app."""
+"""Sessions that all nodes share, in a plain Flask app."""
+
+from collections.abc import Mapping
 
 from anynode.sessions import RedisStore, SharedSessionInterface
-from flask import Flask, abort, request, session
+from anynode.sessions import current_session as session  # flask.session, with the types of the session layer
+from flask import Flask, abort, request
+from flask.typing import ResponseReturnValue
+from redis import Redis
 from werkzeug.security import check_password_hash
 
 
-def create_app(client, users):
-    """client: from anynode.redis_client.make_client(). users: password hashes by name."""
+def create_app(client: Redis, users: Mapping[str, str]) -> Flask:
+    """Create the app. client: from anynode.redis_client.make_client(). users: password hashes by name."""
     app = Flask(__name__)
     app.config.update(SESSION_COOKIE_NAME="__Host-session", SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax")
 
@@ -14,32 +19,32 @@ def create_app(client, users):
     app.session_interface = SharedSessionInterface(store)
 
     @app.post("/login")
-    def login():
+    def login() -> ResponseReturnValue:
         name = request.form["name"]
         if name not in users or not check_password_hash(users[name], request.form["password"]):
             abort(401)
         session.clear()
-        session.log_in(name, address=request.remote_addr, agent=request.user_agent.string)
+        session.log_in(name, address=request.remote_addr or "", agent=request.user_agent.string)
         return {"user": session.user}
 
     @app.get("/me")
-    def me():
+    def me() -> ResponseReturnValue:
         return {"user": session.user, "is_admin": session.get("is_admin", False)}
 
     @app.post("/admin")
-    def become_admin():
+    def become_admin() -> ResponseReturnValue:
         if session.user is None or not check_password_hash(users[session.user], request.form["password"]):
             abort(401)
         session["is_admin"] = True
-        session.rotate()  # may do more than before: under a new id
+        session.rotate()  # more privileges, so a new id
         return me()
 
     @app.get("/sessions")
-    def sessions():
+    def sessions() -> ResponseReturnValue:
         return [{"handle": each.handle, "agent": each.agent, "address": each.address} for each in session.sessions()]
 
     @app.post("/sessions/end")
-    def end_sessions():
+    def end_sessions() -> ResponseReturnValue:
         if handle := request.form.get("handle"):
             session.end_session(handle)
         else:
@@ -47,7 +52,7 @@ def create_app(client, users):
         return sessions()
 
     @app.post("/logout")
-    def logout():
+    def logout() -> ResponseReturnValue:
         session.end()
         return {"user": None}
 

@@ -1,6 +1,8 @@
-"""One small app under several session layers: gunicorn serves create_app("anynode") and the others of LAYERS."""
+"""A small app with different session layers: gunicorn serves create_app("anynode") and the other LAYERS."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from anynode.redis_client import make_client
 from anynode.sessions import RedisStore, SharedSessionInterface
@@ -9,37 +11,37 @@ from flask_session import Session
 from redis import Redis
 
 USER = "ada"
-VALUES = {"csrf": "x" * 43, "counter": 0}  # what a login keeps in the session
+VALUES = {"csrf": "x" * 43, "counter": 0}  # the values of a login
 
 
-def _none(app):
+def _none(app: Flask) -> Any:
     return {}
 
 
-def _one_get(app):
+def _one_get(app: Flask) -> Any:
     client = _client()
     app.before_request(lambda: client.get("nothing"))
     return {}
 
 
-def _anynode(app):
+def _anynode(app: Flask) -> Any:
     app.session_interface = SharedSessionInterface(RedisStore(_client(), prefix="anynode:", idle=1800, lifetime=28800))
     return session
 
 
-def _flask_session(app):
+def _flask_session(app: Flask) -> Any:
     app.config.update(SESSION_TYPE="redis", SESSION_REDIS=Redis(**_redis()))
     Session(app)
     return session
 
 
-def _signed_cookie(app):
-    app.secret_key = "nobody else ever sees the cookies"
+def _signed_cookie(app: Flask) -> Any:
+    app.secret_key = "only this benchmark uses the cookies"
     return session
 
 
-# Each gives an app its sessions, and returns where the routes find their values.
-LAYERS = {
+# Each function configures the sessions of an app, and returns the mapping that the routes use.
+LAYERS: dict[str, Callable[[Flask], Any]] = {
     "none": _none,
     "one_get": _one_get,
     "anynode": _anynode,
@@ -49,14 +51,15 @@ LAYERS = {
 
 
 def create_app(layer: str) -> Flask:
+    """Create the app with a session layer. layer: a key of LAYERS."""
     app = Flask(__name__)
     values = LAYERS[layer](app)
 
-    def user():
+    def user() -> Any:
         return values.user if layer == "anynode" else values.get("user")
 
     @app.post("/login")
-    def login():
+    def login() -> dict[str, Any]:
         values.update(VALUES)
         if layer == "anynode":
             values.log_in(USER)
@@ -65,11 +68,11 @@ def create_app(layer: str) -> Flask:
         return {"user": user(), "pid": os.getpid()}
 
     @app.get("/read")
-    def read():
+    def read() -> dict[str, Any]:
         return {"user": user() or abort(401), "counter": values["counter"]}
 
     @app.post("/write")
-    def write():
+    def write() -> dict[str, Any]:
         values["counter"] += 1
         return {"user": user() or abort(401), "counter": values["counter"]}
 
@@ -77,9 +80,9 @@ def create_app(layer: str) -> Flask:
 
 
 def _client() -> Redis:
-    """As the app makes it."""
-    return make_client(host="127.0.0.1", username="default", **_redis())
+    """A client with the options of the app."""
+    return make_client(host="127.0.0.1", **_redis())
 
 
-def _redis() -> dict:
-    return {"port": int(os.environ["REDIS_PORT"]), "password": os.environ["REDIS_PASSWORD"]}
+def _redis() -> dict[str, Any]:
+    return {"port": int(os.environ["REDIS_PORT"]), "username": "admin", "password": os.environ["REDIS_PASSWORD"]}

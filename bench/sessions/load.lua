@@ -1,4 +1,4 @@
--- wrk's script. Its argument is the method; its last line of output is for services.py: requests, microseconds, failures.
+-- Script of wrk. Its argument is the method; services.py reads its last line: requests, microseconds, failures.
 function init(arguments)
   wrk.method = arguments[1]
 end

@@ -1,6 +1,6 @@
 """Measures session layers side by side and prints the table that docs/reference/benchmarks.md shows.
 
-A round loads each route under each layer once, in random order: whatever else the machine does hits all alike.
+A round loads each route with each layer once, in random order, so that other activity of the host affects all alike.
 """
 
 import os
@@ -9,17 +9,18 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from layers import LAYERS
 from services import METHODS, Services
 
-from bench.machine import describe, spread
+from bench.host import describe, spread
 
 ROUNDS = int(os.environ.get("ROUNDS", "14"))
 PACKAGES = "gunicorn", "flask", "redis", "hiredis", "flask-session"
 NAMES = {
     "none": "none",
-    "one_get": "none, but one `GET` by redis-py",
+    "one_get": "none, but a `GET` by redis-py",
     "anynode": "Anynode",
     "flask_session": "Flask-Session, its defaults",
     "signed_cookie": "Flask's signed cookie",
@@ -37,17 +38,17 @@ def main() -> None:
             print(f"round {number} of {ROUNDS}", file=sys.stderr)
             cells = [(layer, route) for route in METHODS for layer in random.sample([*LAYERS], len(LAYERS))]
             rounds.append({cell: services.measure(*cell) for cell in cells})
-        del rounds[0]  # warmed up
+        del rounds[0]  # warm-up
     print(f"{describe(*PACKAGES)}. Load average: {load_before:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
-    print(f"Medians of {ROUNDS} rounds, and their interquartile ranges; a ratio is that of requests/s in one round.")
+    print(f"Medians of {ROUNDS} rounds, with interquartile ranges; ratios compare requests/s of the same round.")
     for route in METHODS:
         print(f"\n{table(route, rounds)}")
 
 
-def table(route: str, rounds: list[dict]) -> str:
-    """Markdown: a line for each layer."""
+def table(route: str, rounds: list[dict[tuple[str, str], Any]]) -> str:
+    """Return a Markdown table of a route with a line for each layer. rounds: results by layer and route."""
     lines = [
-        f"| `{METHODS[route]} {route}` | requests/s | of no session | of Flask-Session | CPU µs/request | Redis's |",
+        f"| `{METHODS[route]} {route}` | requests/s | vs. no session | vs. Flask-Session | CPU µs/request | Redis |",
         "|---|---|---|---|---|---|",
     ]
     for layer in LAYERS:

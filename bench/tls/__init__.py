@@ -1,1 +1,1 @@
-"""What TLS costs on the hops inside a cluster, on this computer: `make bench-tls`."""
+"""The cost of TLS on the connections inside a cluster, measured on this host: `make bench-tls`."""

@@ -1,4 +1,4 @@
-"""Both hops, each plain and with TLS, as ways that operations can take. What is started ends with `stack`."""
+"""The operations on both hops, plain and with TLS. `stack` stops the started servers."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from http.client import HTTPSConnection
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from anynode.redis_client import make_client
 from anynode.sessions import RedisStore
@@ -23,43 +24,43 @@ from lib.demo_app import PASSWORD, USER, environ
 from lib.redis_server import PREFIX, REDIS_PASSWORD, RedisServer
 from lib.rendered_nginx import Balancer, balancer
 
-from bench.machine import GUNICORN_CORES, OTHER_CORES, cpu_seconds, pinned
+from bench.host import GUNICORN_CORES, OTHER_CORES, cpu_seconds, pinned
 
-VALUES = {"csrf": f'"{"x" * 43}"', "counter": "0"}  # what a login keeps in the session
+VALUES = {"csrf": f'"{"x" * 43}"', "counter": "0"}  # the values of a login
 CONNECTIONS = 8
-# what nginx would be told: that it verifies, by which CA, and of TLS what nginx 1.22 wouldn't offer by itself
+# nginx's settings: verification, the CA, and TLS versions, since nginx 1.22 doesn't offer 1.3 by default
 VERIFIED = "proxy_ssl_verify on; proxy_ssl_trusted_certificate {}; proxy_ssl_protocols TLSv1.2 TLSv1.3;"
-# no timeout is measured: a busy computer must not be taken for an ill Redis
+# timeouts aren't measured: a busy host must not look like a Redis that doesn't answer
 TIMEOUT_SECONDS = 10
-PATIENT = f"from anynode import redis_client\nredis_client.TIMEOUT_SECONDS = {TIMEOUT_SECONDS}\n"
+LONG_TIMEOUT = f"from anynode import redis_client\nredis_client.TIMEOUT_SECONDS = {TIMEOUT_SECONDS}\n"
 
 
 @dataclass
-class Way:
-    """How an operation goes over a hop.
+class Operation:
+    """An operation on a hop, plain or with TLS.
 
-    step: does some operations, and returns how many. ends: gives the processes at both ends, which may still have been
-    starting when this was made. cores: those of the caller.
+    step: does some operations, and returns their number. ends: returns the process ids of both ends, which may start
+    later than this is created. cores: of the caller. results: see measure.
     """
 
     step: Callable[[], int]
     ends: Callable[[], list[int]]
     cores: list[int]
-    found: list[tuple[float, float]] = field(default_factory=list)
+    results: list[tuple[float, float]] = field(default_factory=list)
 
     def measure(self, seconds: float) -> None:
-        """Adds the microseconds of an operation: that passed, and CPU time of both ends."""
+        """Repeat the operation for so many seconds. Adds microseconds per operation: elapsed, and CPU of both ends."""
         os.sched_setaffinity(0, self.cores)
         ends = self.ends()
         operations, began, spent = 0, time.perf_counter(), sum(map(cpu_seconds, ends))
         while (passed := time.perf_counter() - began) < seconds:
             operations += self.step()
         spent = sum(map(cpu_seconds, ends)) - spent
-        self.found.append((passed * 1e6 / operations, spent * 1e6 / operations))
+        self.results.append((passed * 1e6 / operations, spent * 1e6 / operations))
 
 
 def start_redis(stack: ExitStack, folder: Path, authority: Authority) -> list[RedisServer]:
-    """One that is plain, one with TLS and nothing else."""
+    """Start a server without TLS and a server with TLS only."""
     servers = []
     for tls in None, authority.issue("127.0.0.1", title="redis"):
         own = folder / f"redis-{'tls' if tls else 'plain'}"
@@ -69,21 +70,21 @@ def start_redis(stack: ExitStack, folder: Path, authority: Authority) -> list[Re
     return servers
 
 
-def to_redis(servers: list[RedisServer], authority: Authority) -> dict[str, list[Way]]:
-    """From the session layer, in this process and one call at a time, to Redis."""
+def to_redis(servers: list[RedisServer], authority: Authority) -> dict[str, list[Operation]]:
+    """Return the operations from the session layer, in this process and thread, to Redis: plain and TLS by name."""
     by_server = [_to_redis(*pair) for pair in zip(servers, (None, str(authority.file)), strict=True)]
-    return {name: [ways[name] for ways in by_server] for name in by_server[0]}
+    return {name: [operations[name] for operations in by_server] for name in by_server[0]}
 
 
-def _to_redis(server: RedisServer, ca_file: str | None) -> dict[str, Way]:
+def _to_redis(server: RedisServer, ca_file: str | None) -> dict[str, Operation]:
     client = make_client(host="127.0.0.1", port=server.port, username="app", password=REDIS_PASSWORD, ca_file=ca_file)
     store = RedisStore(client, prefix=PREFIX, idle=1800, lifetime=28800)
     session_id = make_id()
     store.create(session_id, VALUES)
     counter = count(1)
-    connection = client.connection_pool.get_connection()
+    connection: Any = client.connection_pool.get_connection()
 
-    def connect():
+    def connect() -> None:
         connection.disconnect()
         connection.connect()
 
@@ -93,18 +94,25 @@ def _to_redis(server: RedisServer, ca_file: str | None) -> dict[str, Way]:
         "a new connection, with `AUTH`": connect,
     }
     ends = [os.getpid(), server.admin.info("server")["process_id"]]
-    return {name: Way(_once(step), lambda: ends, GUNICORN_CORES) for name, step in steps.items()}
+    return {name: Operation(_once(step), lambda: ends, GUNICORN_CORES) for name, step in steps.items()}
 
 
 def _once(call: Callable[[], object]) -> Callable[[], int]:
-    return lambda: (call(), 1)[1]
+    def step() -> int:
+        call()
+        return 1
+
+    return step
 
 
 def to_app(
     stack: ExitStack, folder: Path, cluster: Cluster, redis: RedisServer, authority: Authority
-) -> dict[str, list[Way]]:
-    """From nginx to gunicorn, both as the roles configure them, for visitors over HTTPS; Redis has TLS."""
-    # nginx knows no addresses in certificates: it insists on the name of its group of nodes, of whichever node it asks
+) -> dict[str, list[Operation]]:
+    """Return the operations from nginx to gunicorn for clients with HTTPS, configured by the roles: plain, TLS by name.
+
+    Redis has TLS in both cases.
+    """
+    # nginx doesn't verify IP addresses in certificates: it requires the name of the upstream group, for every node
     pair = authority.issue("app", title="app")
     by_scheme = []
     for tls in None, pair:
@@ -112,30 +120,31 @@ def to_app(
         own.mkdir()
         port, gunicorn = _start_gunicorn(stack, own, cluster, redis, authority, tls)
         by_scheme.append(_to_app(stack, own, cluster, port, gunicorn, tls))
-    return {name: [ways[name] for ways in by_scheme] for name in by_scheme[0]}
+    return {name: [operations[name] for operations in by_scheme] for name in by_scheme[0]}
 
 
 def _to_app(
     stack: ExitStack, folder: Path, cluster: Cluster, port: int, gunicorn: int, tls: Pair | None
-) -> dict[str, Way]:
+) -> dict[str, Operation]:
     kept, kept_process = _start_nginx(stack, folder / "kept", cluster, port, tls)
     new, new_process = _start_nginx(stack, folder / "new", cluster, port, tls, keeps=False)
-    account = {"body": json.dumps({"username": USER, "password": PASSWORD})}
+    account: dict[str, Any] = {"body": json.dumps({"username": USER, "password": PASSWORD})}
     _, headers, *_ = kept.ask("POST", "/api/login", {"Content-Type": "application/json"}, **account)
     cookie = next((each for each in headers.get_all("Set-Cookie", []) if each.startswith("session=")), "none")
-    visitors = {
-        "`GET /healthz`": (_Visitors(kept, "/healthz"), kept_process),
-        "`GET /api/session`, logged in": (_Visitors(kept, "/api/session", cookie.partition(";")[0]), kept_process),
-        "`GET /healthz`, each over a new connection": (_Visitors(new, "/healthz"), new_process),
+    clients = {
+        "`GET /healthz`": (_Clients(kept, "/healthz"), kept_process),
+        "`GET /api/session`, logged in": (_Clients(kept, "/api/session", cookie.partition(";")[0]), kept_process),
+        "`GET /healthz`, each over a new connection": (_Clients(new, "/healthz"), new_process),
     }
-    return {
-        name: Way(step, lambda nginx=nginx: _family(gunicorn) + _family(nginx), OTHER_CORES)
-        for name, (step, nginx) in visitors.items()
-    }
+    return {name: Operation(step, _ends(gunicorn, nginx), OTHER_CORES) for name, (step, nginx) in clients.items()}
 
 
-class _Visitors:
-    """Each keeps a connection to nginx. All ask at once; then all wait for their answers."""
+def _ends(gunicorn: int, nginx: int) -> Callable[[], list[int]]:
+    return lambda: _family(gunicorn) + _family(nginx)
+
+
+class _Clients:
+    """Clients with a kept connection to nginx. All send a request; then all read their responses."""
 
     def __init__(self, nginx: Balancer, path: str, cookie: str = "a=b"):
         self._path = path
@@ -146,27 +155,27 @@ class _Visitors:
         self()
 
     def __call__(self) -> int:
-        """Exits unless all is well: nobody wants to know how fast an error page is."""
+        """Send a request on each connection. Exits on an error: the speed of an error page is of no interest."""
         for connection in self._connections:
             connection.request("GET", self._path, headers=self._headers)
         for connection in self._connections:
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                sys.exit(f"{self._path}: {answer.status} {body.decode()}Nothing was measured.")
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != 200:
+                sys.exit(f"{self._path}: {response.status} {body.decode()}Nothing was measured.")
         return len(self._connections)
 
 
 def _start_gunicorn(
     stack: ExitStack, folder: Path, cluster: Cluster, redis: RedisServer, authority: Authority, tls: Pair | None
 ) -> tuple[int, int]:
-    """Returns its port, and the process."""
+    """Returns its port and process id."""
     config = folder / "gunicorn.conf.py"
     certificate = f"certfile, keyfile = {str(tls.certificate)!r}, {str(tls.key)!r}\n" if tls else ""
-    config.write_text(cluster.text("app1/gunicorn.conf.py") + PATIENT + certificate)
+    config.write_text(cluster.text("app1/gunicorn.conf.py") + LONG_TIMEOUT + certificate)
     shutil.copy(ROOT / "roles/app/files/gunicorn_runtime.py", folder)
     settings = environ(redis.port, APP_REDIS_CA_FILE=str(authority.file), PYTHONPATH=f"{ROOT}/app/src")
-    # as systemd does it: who comes before gunicorn is ready waits
+    # like systemd, pass a listening socket: connections wait until gunicorn is ready
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [sys.executable, "-m", "gunicorn", "--config", config, "--log-level", "warning"]
         process = subprocess.Popen(
@@ -183,7 +192,7 @@ def _start_gunicorn(
 def _start_nginx(
     stack: ExitStack, folder: Path, cluster: Cluster, port: int, tls: Pair | None, keeps: bool = True
 ) -> tuple[Balancer, int]:
-    """keeps: its connections to gunicorn. Returns its process, too."""
+    """keeps: whether nginx keeps its connections to gunicorn. Returns the balancer and its process id."""
     files = shutil.copytree(cluster.files, folder / "rendered")
     config = files / "nginx.conf"
     text = config.read_text()
@@ -204,6 +213,6 @@ def _replace(text: str, old: str, new: str) -> str:
 
 
 def _family(process: int) -> list[int]:
-    """The process and its children."""
+    """The ids of the process and its children."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [process, *map(int, children)]

@@ -1,7 +1,6 @@
 """Measures both hops, plain and with TLS, and prints the tables that docs/reference/bench-tls.md speaks of.
 
-Both ways of an operation are measured one after the other, in random order: whatever else the machine does hits both
-alike.
+An operation is measured plain and with TLS in random order, so that other activity of the host affects both alike.
 """
 
 import os
@@ -16,11 +15,11 @@ from anynode import redis_client
 from lib.ansible_runs import render
 from lib.certificates import Authority
 
-from bench.machine import CORES, OTHER_CORES, describe, spread
-from bench.tls.hops import TIMEOUT_SECONDS, Way, start_redis, to_app, to_redis
+from bench.host import CORES, OTHER_CORES, describe, pinning, spread
+from bench.tls.hops import TIMEOUT_SECONDS, Operation, start_redis, to_app, to_redis
 
-# What the roles are told for this: one worker, no port for its metrics, and no limit that is in the way. Visitors wait
-# for their turn; a handshake counts as connecting, and waits until gunicorn has started, or has a thread for it.
+# Variables of the roles: a single worker, no metrics server, no limits. Connecting includes the TLS handshake, which
+# waits until gunicorn has started, or has a free thread.
 VARIABLES = {
     "app_workers": 1,
     "app_metrics_port": 0,
@@ -32,12 +31,12 @@ VARIABLES = {
 
 
 def main(rounds: int, seconds: float) -> None:
-    """seconds: of each measurement; a round has twelve."""
+    """Measure and print. seconds: of each measurement; a round has twelve measurements."""
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         stack.enter_context(patch.object(redis_client, "TIMEOUT_SECONDS", TIMEOUT_SECONDS))
-        stack.callback(os.sched_setaffinity, 0, CORES)
-        os.sched_setaffinity(0, OTHER_CORES)  # for what is started, too
+        stack.enter_context(pinning(CORES))
+        os.sched_setaffinity(0, OTHER_CORES)  # inherited by the started servers
         folder = Path(directory)
         authority = Authority(folder)
         servers = start_redis(stack, folder, authority)
@@ -47,26 +46,27 @@ def main(rounds: int, seconds: float) -> None:
         }
         for number in range(rounds + 1):
             print(f"round {number} of {rounds}", file=sys.stderr)
-            for ways in hops.values():
-                for pair in ways.values():
-                    for way in random.sample(pair, 2):
-                        way.measure(seconds)
+            for operations in hops.values():
+                for pair in operations.values():
+                    for operation in random.sample(pair, 2):
+                        operation.measure(seconds)
     versions = describe("gunicorn", "flask", "redis", "hiredis")
     print(f"{versions}. Load average: {load_before:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
-    print(f"Medians of {rounds} rounds, and their interquartile ranges; a ratio is that of TLS to plain in one round.")
-    for title, ways in hops.items():
-        print(f"\n{table(title, ways)}")
+    print(f"Medians of {rounds} rounds, with interquartile ranges; ratios compare TLS with plain in the same round.")
+    for title, operations in hops.items():
+        print(f"\n{table(title, operations)}")
 
 
-def table(title: str, ways: dict[str, list[Way]]) -> str:
-    """Markdown: a line for each operation."""
+def table(title: str, operations: dict[str, list[Operation]]) -> str:
+    """Return a Markdown table with a line for each operation. operations: plain and TLS by name."""
     lines = [
         f"| {title} | µs, plain | µs, TLS | ratio | CPU µs of both ends, plain | CPU µs, TLS | ratio |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, pair in ways.items():
+    for name, pair in operations.items():
         columns = []
-        for plain, tls in zip(*(zip(*way.found[1:], strict=True) for way in pair), strict=True):  # warmed up before
+        # the first result of each is a warm-up
+        for plain, tls in zip(*(zip(*operation.results[1:], strict=True) for operation in pair), strict=True):
             ratios = [with_tls / without for without, with_tls in zip(plain, tls, strict=True)]
             columns += [spread(plain), spread(tls), spread(ratios, 2)]
         lines.append(f"| {name} | {' | '.join(columns)} |")

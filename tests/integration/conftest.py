@@ -1,17 +1,34 @@
-"""Servers, stores, apps and clients for the tests."""
+"""Fixtures: servers, stores, apps and clients."""
 
 import functools
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from anynode import redis_client
-from anynode.sessions import MemoryStore
+from anynode.sessions import MemoryStore, Store
+from flask import Flask
+from flask.testing import FlaskClient
 from lib.demo_app import log_in, make_app, redis_store
-from lib.fault_proxy import Wire
-from lib.redis_server import DEFAULT, PROGRAMS, RedisServer
+from lib.fault_proxy import FaultProxy
+from lib.redis_server import PROGRAMS, RedisServer, default_server
+
+# The files that take longest, first: xdist assigns whole files to its workers (--dist loadfile), so a slow file that
+# starts last would keep a single worker busy at the end.
+SLOWEST_FILES = (
+    *("certificates", "inventories", "rotation", "firewall", "races", "reads", "scrape", "outage", "redis_reconfigure"),
+    *("templates", "edge", "edge_limits", "interleavings", "cut_connections", "connectivity", "cluster_client", "load"),
+)
 
 
-def pytest_generate_tests(metafunc):
-    """A test that needs a server gets the first one; with the mark `every_server`, each of them in turn."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort files by duration; pyproject.toml disables xdist's own order, by number of tests."""
+    ranks = {f"test_{name}": rank for rank, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that needs a server runs on the default server; with the mark `every_server`, on each server."""
     if "server_name" not in metafunc.fixturenames:
         return
     names = list(PROGRAMS)
@@ -23,17 +40,17 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call():
-    """After each test: no key is without an expiry, on any server that runs, whoever started it."""
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """After each test, assert that no key lacks an expiry, on any running server."""
     result = yield
-    left = {server.port: keys for server in RedisServer.running if (keys := server.keys_without_expiry())}
-    assert left == {}, "keys without an expiry"
+    found = {server.port: keys for server in RedisServer.running if (keys := server.keys_without_expiry())}
+    assert found == {}, "keys without an expiry"
     return result
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory):
-    """Gives the server with this name, to all tests the same."""
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
+    """Returns the server with this name, which all tests share."""
     get = functools.cache(lambda name: RedisServer(tmp_path_factory.mktemp(name), name).start())
     yield get
     for server in list(RedisServer.running):
@@ -41,25 +58,25 @@ def servers(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server_name():
-    """Of those that ask for a server while they run already; see pytest_generate_tests for the others."""
-    return DEFAULT
+def server_name() -> str:
+    """The default, for fixtures that are requested at run time; see pytest_generate_tests for all others."""
+    return default_server()
 
 
 @pytest.fixture(scope="module")
-def shared_redis(servers, server_name):
+def shared_redis(servers: Callable[[str], RedisServer], server_name: str) -> RedisServer:
     return servers(server_name)
 
 
 @pytest.fixture
-def redis(shared_redis):
-    """A server without keys, whose scripts are known and whose statistics are anyone's."""
+def redis(shared_redis: RedisServer) -> RedisServer:
+    """A server without keys; other tests have loaded scripts and changed its statistics."""
     shared_redis.admin.flushall()
     return shared_redis
 
 
 @pytest.fixture
-def own_redis(server_name, tmp_path):
+def own_redis(server_name: str, tmp_path: Path) -> Iterator[RedisServer]:
     """A server that the test may kill and start again."""
     server = RedisServer(tmp_path, server_name).start()
     yield server
@@ -67,22 +84,22 @@ def own_redis(server_name, tmp_path):
 
 
 @pytest.fixture
-def wire(redis):
-    """What lies between the clients and the server `redis`."""
-    wire = Wire(redis.port)
-    yield wire
-    wire.close()
+def fault_proxy(redis: RedisServer) -> Iterator[FaultProxy]:
+    """A proxy between the clients and the server `redis`."""
+    proxy = FaultProxy(redis.port)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture
-def unhurried(monkeypatch):
-    """Where no timeout is tested, a busy computer must not be taken for an ill Redis."""
+def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that don't test timeouts: a slow host must not look like a Redis that doesn't answer."""
     monkeypatch.setattr(redis_client, "TIMEOUT_SECONDS", 10)
 
 
 @pytest.fixture
-def make_store(server_name, request):
-    """Makes a store of either kind; the contract is the same for both."""
+def make_store(server_name: str, request: pytest.FixtureRequest) -> Callable[..., Store]:
+    """Creates a store of either kind; both have the same contract."""
     if server_name == "memory":
         return lambda idle=100, lifetime=1000: MemoryStore(idle=idle, lifetime=lifetime)
     server = request.getfixturevalue("redis")
@@ -90,23 +107,23 @@ def make_store(server_name, request):
 
 
 @pytest.fixture
-def store(make_store):
+def store(make_store: Callable[..., Store]) -> Store:
     return make_store()
 
 
 @pytest.fixture
-def app(redis):
+def app(redis: RedisServer) -> Flask:
     return make_app(redis.port)
 
 
 @pytest.fixture
-def client(app):
+def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
 @pytest.fixture
-def logged_in(client):
-    """A client that is logged in; its scripts are loaded in Redis."""
+def logged_in(client: FlaskClient) -> FlaskClient:
+    """A logged-in client; its scripts are loaded in Redis."""
     assert log_in(client).status_code == 200
     assert client.get("/api/session").status_code == 200
     return client

@@ -1,4 +1,4 @@
-"""The JSON interface."""
+"""The JSON API."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from lib.demo_app import HASH, PASSWORD, USER, log_in, make_app, session_cookie
 JSON = {"Content-Type": "application/json"}
 
 
-def test_login_then_session(client):
+def test_login_then_session(client) -> None:
     response = log_in(client)
     assert response.status_code == 200
     body = response.json
@@ -23,7 +23,7 @@ def test_login_then_session(client):
 
 
 @pytest.mark.parametrize(("user", "password"), [(USER, "wrong"), ("nobody", PASSWORD), ("", "")])
-def test_a_wrong_login_says_no_more_than_that(client, redis, user, password):
+def test_a_failed_login_reveals_nothing_else(client, redis, user, password) -> None:
     response = log_in(client, user, password)
     assert response.status_code == 401
     assert response.json["error"] == "Wrong user name or password."
@@ -41,28 +41,28 @@ def test_a_wrong_login_says_no_more_than_that(client, redis, user, password):
         ("delete", "sessions", {"password": PASSWORD}),
     ],
 )
-def test_without_a_login_it_is_401(client, redis, method, path, body):
-    with redis.watch() as seen:
+def test_requests_without_a_login_are_401(client, redis, method, path, body) -> None:
+    with redis.monitor() as seen:
         response = getattr(client, method)(f"/api/{path}", json=body)
     assert response.status_code == 401
     assert set(response.json) == {"error", "request_id"}
     assert seen.sent == []
 
 
-def test_the_counter_counts(logged_in):
+def test_the_counter_is_incremented(logged_in) -> None:
     assert logged_in.post("/api/counter", json={}).json == {"counter": 1}
     assert logged_in.post("/api/counter", headers=JSON).json == {"counter": 2}
     assert logged_in.get("/api/session").json["counter"] == 2
 
 
-def test_the_note_is_kept(logged_in):
+def test_the_note_is_stored(logged_in) -> None:
     note = "ä\r\n<b>\U0001f600" * 500
     assert logged_in.put("/api/note", json={"note": note}).status_code == 200
     assert logged_in.get("/api/session").json["note"] == note
 
 
 @pytest.mark.parametrize("size", [4097, 1024 * 1024])
-def test_a_note_that_is_too_long_is_413_and_changes_nothing(logged_in, size):
+def test_a_note_that_is_too_long_is_413_and_changes_nothing(logged_in, size) -> None:
     logged_in.put("/api/note", json={"note": "before"})
     response = logged_in.put("/api/note", json={"note": "x" * size})
     assert response.status_code == 413
@@ -70,7 +70,7 @@ def test_a_note_that_is_too_long_is_413_and_changes_nothing(logged_in, size):
     assert logged_in.get("/api/session").json["note"] == "before"
 
 
-def test_a_chunked_body_is_limited_too(logged_in):
+def test_a_chunked_body_is_limited(logged_in) -> None:
     for size, status in [(10, 200), (70_000, 413)]:
         body = io.BytesIO(json.dumps({"note": "x" * 10}).encode() + b" " * size)
         environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
@@ -81,13 +81,13 @@ def test_a_chunked_body_is_limited_too(logged_in):
 
 
 @pytest.mark.parametrize("note", [None, 1, ["x"], "\ud800"])
-def test_a_note_that_is_no_text_is_400(logged_in, note):
+def test_a_note_that_is_not_a_string_is_400(logged_in, note) -> None:
     assert logged_in.put("/api/note", json={"note": note}).status_code == 400
     assert logged_in.put("/api/note", json={}).status_code == 400
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"1", b"null", b"\xff", b"[" * 60_000])
-def test_a_body_that_is_no_json_object_is_400(logged_in, data):
+def test_a_body_that_is_not_a_json_object_is_400(logged_in, data) -> None:
     for method, path in [("post", "login"), ("post", "counter"), ("put", "note"), ("post", "logout")]:
         response = getattr(logged_in, method)(f"/api/{path}", data=data, headers=JSON)
         assert response.status_code == 400, path
@@ -95,7 +95,7 @@ def test_a_body_that_is_no_json_object_is_400(logged_in, data):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "multipart/form-data"}])
-def test_another_content_type_is_415(logged_in, headers):
+def test_another_content_type_is_415(logged_in, headers) -> None:
     for path in ("login", "counter", "logout"):
         assert logged_in.post(f"/api/{path}", data=b"{}", headers=headers).status_code == 415
     assert logged_in.put("/api/note", data=b"{}", headers=headers).status_code == 415
@@ -114,12 +114,12 @@ def test_another_content_type_is_415(logged_in, headers):
         ({"Sec-Fetch-Site": "none"}, 200),
     ],
 )
-def test_what_another_origin_started_is_refused(logged_in, headers, status):
+def test_requests_from_another_origin_are_refused(logged_in, headers, status) -> None:
     for path in ("/api/counter", "/api/logout"):
         assert logged_in.post(path, json={}, headers=headers).status_code == status
 
 
-def test_logout_ends_the_session_everywhere(logged_in, redis):
+def test_logout_ends_the_session_everywhere(logged_in, redis) -> None:
     old = session_cookie(logged_in)
     response = logged_in.post("/api/logout", json={})
     assert (response.status_code, response.json) == (200, {"ok": True})
@@ -129,11 +129,11 @@ def test_logout_ends_the_session_everywhere(logged_in, redis):
     assert logged_in.get("/api/session").status_code == 401
 
 
-def test_logout_without_a_login_is_fine(client):
+def test_logout_without_a_login_is_200(client) -> None:
     assert client.post("/api/logout", json={}).json == {"ok": True}
 
 
-def test_sessions_are_listed_and_others_ended_with_the_password(app, logged_in):
+def test_sessions_are_listed_and_others_ended_with_the_password(app, logged_in) -> None:
     other = app.test_client()
     log_in(other)
     first, second = logged_in.get("/api/sessions").json["sessions"]
@@ -147,7 +147,7 @@ def test_sessions_are_listed_and_others_ended_with_the_password(app, logged_in):
     assert logged_in.get("/api/session").status_code == 200
 
 
-def test_a_new_login_kills_the_old_id(logged_in, redis):
+def test_a_new_login_invalidates_the_old_id(logged_in, redis) -> None:
     old = session_cookie(logged_in)
     logged_in.post("/api/counter", json={})
     assert log_in(logged_in, "bob").json["counter"] == 0
@@ -157,7 +157,7 @@ def test_a_new_login_kills_the_old_id(logged_in, redis):
     assert logged_in.get("/api/session").status_code == 401
 
 
-def test_a_removed_user_is_logged_out_everywhere_at_the_next_request(app, redis):
+def test_a_removed_user_is_logged_out_everywhere_at_the_next_request(app, redis) -> None:
     first, second = app.test_client(), app.test_client()
     for client in (first, second):
         log_in(client)
@@ -168,7 +168,7 @@ def test_a_removed_user_is_logged_out_everywhere_at_the_next_request(app, redis)
     assert second.get("/api/session").status_code == 401
 
 
-def test_who_where_and_with_what_is_kept_with_the_session(app):
+def test_user_address_agent_and_node_are_stored_with_the_session(app) -> None:
     client = app.test_client()
     address, agent = {"REMOTE_ADDR": "203.0.113.9"}, {"User-Agent": "Browser/1 " + "x" * 5000}
     client.post("/api/login", json={"username": USER, "password": PASSWORD}, environ_base=address, headers=agent)
@@ -176,7 +176,7 @@ def test_who_where_and_with_what_is_kept_with_the_session(app):
     assert (found.address, found.agent, found.node) == ("203.0.113.9", agent["User-Agent"][:256], "app1")
 
 
-def test_the_cap_is_a_setting(redis):
+def test_the_limit_of_sessions_per_user_is_a_setting(redis) -> None:
     app = make_app(redis.port, APP_SESSIONS_PER_USER="2")
     clients = [app.test_client() for _ in range(3)]
     for client in clients:
@@ -185,7 +185,7 @@ def test_the_cap_is_a_setting(redis):
 
 
 @pytest.mark.parametrize(("path", "status"), [("/api/nothing", 404), ("/api/login", 405), ("/api", 404)])
-def test_errors_are_json(client, path, status):
+def test_errors_are_json(client, path, status) -> None:
     response = client.get(path, headers={"Accept": "application/json"})
     assert response.status_code == status
     assert response.json["request_id"] == response.headers["X-Request-ID"]

@@ -1,4 +1,4 @@
-"""What measures the cost of TLS: it runs, and takes no answer from one who can't prove who it is."""
+"""The TLS benchmark runs, and verifies the certificates of both servers."""
 
 from contextlib import ExitStack
 
@@ -19,7 +19,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def stack(monkeypatch):
-    """Ends what a test starts, and is as patient as the measurement."""
+    """Stops the servers that a test starts; timeouts are as long as in the benchmark."""
     monkeypatch.setattr(redis_client, "TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     with ExitStack() as stack:
         yield stack
@@ -31,13 +31,13 @@ def authority(tmp_path):
 
 
 @pytest.fixture
-def go_wrong(authority, monkeypatch):
-    """From then on its certificates are for another machine."""
+def issue_invalid(authority, monkeypatch):
+    """Makes the authority issue certificates for another host."""
     issue = authority.issue
     return lambda: monkeypatch.setattr(authority, "issue", lambda *_names, **options: issue("elsewhere", **options))
 
 
-def test_each_operation_is_measured_both_ways(cluster, stack, monkeypatch, capsys):
+def test_each_operation_is_measured_with_and_without_tls(cluster, stack, monkeypatch, capsys) -> None:
     monkeypatch.setattr(run, "render", lambda *_, **__: cluster)
     run.main(1, 0.01)
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "(" in line and "|" in line]
@@ -45,15 +45,15 @@ def test_each_operation_is_measured_both_ways(cluster, stack, monkeypatch, capsy
     assert all(len(line) == 7 and float(line[1].split()[0]) > 0 for line in lines)
 
 
-def test_redis_is_verified(authority, go_wrong, stack, tmp_path):
-    go_wrong()
+def test_redis_is_verified(authority, issue_invalid, stack, tmp_path) -> None:
+    issue_invalid()
     servers = start_redis(stack, tmp_path, authority)
     with pytest.raises(SessionStoreError):
         to_redis(servers, authority)
 
 
-def test_the_node_is_verified(cluster, authority, go_wrong, stack, tmp_path):
+def test_the_node_is_verified(cluster, authority, issue_invalid, stack, tmp_path) -> None:
     servers = start_redis(stack, tmp_path, authority)
-    go_wrong()
+    issue_invalid()
     with pytest.raises(SystemExit, match=r"(?s)/healthz: 503 .*Nothing was measured"):
         to_app(stack, tmp_path, cluster, servers[1], authority)

@@ -1,4 +1,4 @@
-"""A Redis Cluster of three primaries: every script stays within one hash slot."""
+"""A Redis Cluster of three primaries: every script uses keys of a single hash slot."""
 
 import time
 from collections import Counter
@@ -20,7 +20,7 @@ def nodes(server_name, tmp_path_factory):
             tmp_path_factory.mktemp("node"),
             server_name,
             f"--cluster-enabled yes --cluster-port {bus_port}",
-            f"{ACL_COMMANDS} +command +cluster|slots",  # what the client asks for at its start
+            f"{ACL_COMMANDS} +command +cluster|slots",  # the client sends these at its start
         ).start()
         servers.append(server)
         server.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
@@ -60,7 +60,7 @@ def begin(store, user=None, old=None) -> str:
 
 
 @pytest.mark.every_server
-def test_a_session_lives_through_all_its_steps(store):
+def test_all_steps_of_a_session(store) -> None:
     for _ in range(20):  # ids and users that lead to different slots
         old = begin(store)
         session = Session(store, begin(store, "ada", old))
@@ -72,12 +72,12 @@ def test_a_session_lives_through_all_its_steps(store):
         assert dict(Session(store, session.new_id)) == {"a": 1, "b": 2, "n": 1}
         session.end()
     assert store.sessions_of("ada") == []
-    for _ in range(20):  # any node may be asked
+    for _ in range(20):  # for each call, the client selects a random node
         store.ping()
 
 
 @pytest.mark.every_server
-def test_users_end_their_sessions_and_the_administrator_everything(store):
+def test_users_can_end_their_sessions_and_operators_all_sessions(store) -> None:
     users = [f"user{number}" for number in range(12)]
     ids = [begin(store, user) for user in users for _ in range(3)]
     assert store.count() == (36, 36, 12)
@@ -91,27 +91,27 @@ def test_users_end_their_sessions_and_the_administrator_everything(store):
 
 
 @pytest.mark.every_server
-def test_logging_in_costs_one_call_more_if_the_old_session_lies_elsewhere(store, nodes):
+def test_a_login_takes_an_additional_call_if_the_old_session_has_another_slot(store, nodes) -> None:
     begin(store, "ada", begin(store, "bob"))
     again = begin(store, "ada")
     old = begin(store, "bob")
     for session_id, calls in ((again, 2), (old, 3)):
         before = _scripts_run(nodes)
         session_id = begin(store, "ada", session_id)
-        assert _scripts_run(nodes) - before == calls, "the read among them"
+        assert _scripts_run(nodes) - before == calls, "including the read"
         assert store.read(session_id)
     assert store.sessions_of("bob") == []
 
 
 @pytest.mark.every_server
-def test_what_a_login_replaced_elsewhere_is_told_as_anywhere(store):
+def test_a_session_that_a_login_replaced_in_another_slot_is_reported(store) -> None:
     ended = Counter()
     store.observer.ended = lambda cause, number: ended.update({cause: number})
     begin(store, "ada", begin(store, "bob"))
     assert ended == Counter(replaced=1)
 
 
-def test_a_cluster_that_is_away_is_a_store_error(store, nodes):
+def test_an_unavailable_cluster_is_a_store_error(store, nodes) -> None:
     session_id = begin(store, "ada")
     for server in nodes:
         server.pause()

@@ -1,4 +1,4 @@
-"""The administrator's command."""
+"""The command line interface for operators."""
 
 from itertools import count
 
@@ -21,7 +21,7 @@ def lines(result) -> list[list[str]]:
     return [line.split("\t") for line in result.output.splitlines()]
 
 
-def test_list_shows_where_when_and_with_what(client, run):
+def test_list_shows_times_address_node_and_agent(client, run) -> None:
     client.post(
         "/api/login",
         json={"username": USER, "password": PASSWORD},
@@ -35,7 +35,7 @@ def test_list_shows_where_when_and_with_what(client, run):
     assert lines(run("list", "bob")) == []
 
 
-def test_end_ends_one(app, client, run):
+def test_end_ends_a_single_session(app, client, run) -> None:
     log_in(client)
     log_in(app.test_client())
     handle = lines(run("list", USER))[0][0]
@@ -46,7 +46,7 @@ def test_end_ends_one(app, client, run):
     assert "No session has this handle." in again.output
 
 
-def test_a_handle_may_begin_with_a_dash(app, run):
+def test_a_handle_may_start_with_a_dash(app, run) -> None:
     user = next(name for name in map(str, count()) if index_name(name).startswith("-"))
     with app.test_client().session_transaction() as session:
         session.log_in(user)
@@ -55,14 +55,14 @@ def test_a_handle_may_begin_with_a_dash(app, run):
     assert run("end", handle).exit_code == 0
 
 
-def test_end_user_ends_all_of_one_user(app, run):
+def test_end_user_ends_all_sessions_of_a_user(app, run) -> None:
     for user in (USER, USER, "bob"):
         log_in(app.test_client(), user)
     assert run("end-user", USER).output == "Ended: 2\n"
     assert lines(run("stats")) == [["sessions", "1"], ["logged_in", "1"], ["users", "1"]]
 
 
-def test_end_all_asks_first(app, client, run):
+def test_end_all_requires_a_confirmation(app, client, run) -> None:
     log_in(client)
     assert run("end-all", input="n\n").exit_code == 1
     assert client.get("/api/session").status_code == 200
@@ -71,11 +71,11 @@ def test_end_all_asks_first(app, client, run):
 
 
 @pytest.mark.parametrize("words", ["list x", f"end {'A' * 30}", "end-user x", "end-all --yes", "stats"])
-def test_without_redis_it_says_so(words):
+def test_commands_report_an_unavailable_redis(words) -> None:
     result = make_app(free_port()).test_cli_runner().invoke(args=["sessions", *words.split()])
     assert result.exit_code == 1
-    assert result.output.strip().endswith("Error: The session store can't be reached.")
+    assert result.output.strip().endswith("Error: The session store is unavailable.")
 
 
-def test_it_has_help(run):
-    assert "End one session" in run("--help").output
+def test_commands_have_help(run) -> None:
+    assert "End a session" in run("--help").output

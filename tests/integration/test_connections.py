@@ -1,4 +1,4 @@
-"""Commands over connections that are kept at hand: each gets its own answer, whatever happened before."""
+"""Cached connections: each command gets its own reply, even after failures of earlier commands."""
 
 import ctypes
 import errno
@@ -40,116 +40,115 @@ def sentinel_pool(port):
 
 
 @pytest.fixture
-def at_hand(pool):
+def cached(pool):
     return Connections(pool)
 
 
-def number(at_hand) -> int:
-    """Of the connection that is used next."""
-    return at_hand.execute("CLIENT", "ID")
+def number(cached) -> int:
+    """The server's number of the next connection."""
+    return cached.execute("CLIENT", "ID")
 
 
 def take(pool, count):
-    """Raises ConnectionError if there aren't so many connections free."""
+    """Take and release so many connections. Raises ConnectionError if fewer are free."""
     for connection in [pool.get_connection() for _ in range(count)]:
         pool.release(connection)
 
 
-def test_a_connection_is_used_again_also_after_an_error_that_redis_answered(at_hand):
-    first = number(at_hand)
+def test_a_connection_is_reused_after_an_error_reply(cached) -> None:
+    first = number(cached)
     with pytest.raises(ResponseError):
-        at_hand.execute("NONSENSE")
-    assert number(at_hand) == first
+        cached.execute("NONSENSE")
+    assert number(cached) == first
 
 
-def test_a_late_answer_is_nobodys(own_redis):
-    at_hand = Connections(
-        sentinel_pool(own_redis.port)
-    )  # unlike others, Sentinel's connections stay open after a timeout
-    at_hand.execute("ECHO", "first")
+def test_a_late_reply_is_discarded(own_redis) -> None:
+    # unlike others, Sentinel's connections stay open after a timeout
+    cached = Connections(sentinel_pool(own_redis.port))
+    cached.execute("ECHO", "first")
     own_redis.pause()
     try:
         with pytest.raises(TimeoutError):
-            at_hand.execute("ECHO", "late")
+            cached.execute("ECHO", "late")
     finally:
         own_redis.resume()
-    assert at_hand.execute("ECHO", "mine") == b"mine"
+    assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_an_interrupted_command_leaves_no_answer_behind_and_its_place_to_others(at_hand, pool, monkeypatch):
-    number(at_hand)
+def test_an_interrupted_command_leaves_no_reply_and_frees_its_connection(cached, pool, monkeypatch) -> None:
+    number(cached)
     monkeypatch.setattr(Connection, "read_response", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        at_hand.execute("ECHO", "interrupted")
+        cached.execute("ECHO", "interrupted")
     monkeypatch.undo()
-    assert at_hand.execute("ECHO", "mine") == b"mine"
+    assert cached.execute("ECHO", "mine") == b"mine"
     take(pool, 7)
 
 
-def test_connections_that_redis_closed_while_idle_are_noticed(at_hand, own_redis, monkeypatch):
+def test_connections_closed_while_idle_are_detected(cached, own_redis, monkeypatch) -> None:
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 0)
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: at_hand.execute("BLPOP", "nothing", "0.1"), range(4)))
+        list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(4)))
     own_redis.admin.client_kill_filter(_type="normal", skipme=True)
-    assert at_hand.execute("ECHO", "mine") == b"mine"
+    assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_when_one_has_broken_the_others_at_hand_are_not_tried(at_hand, own_redis, monkeypatch):
-    monkeypatch.setattr(connections, "_FRESH_SECONDS", 60)  # as if no word had come that they are closed
+def test_after_a_broken_connection_the_cached_connections_are_dropped(cached, own_redis, monkeypatch) -> None:
+    monkeypatch.setattr(connections, "_FRESH_SECONDS", 60)  # as if the close had not arrived yet
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda _: at_hand.execute("BLPOP", "nothing", "0.1"), range(2)))
+        list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(2)))
     own_redis.admin.client_kill_filter(_type="normal", skipme=True)
     with pytest.raises(BrokenConnection):
-        at_hand.execute("ECHO", "lost")
-    assert at_hand.execute("ECHO", "mine") == b"mine"
+        cached.execute("ECHO", "lost")
+    assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_most_connections_of_the_pool_are_left_to_others(at_hand, pool):
+def test_most_connections_stay_in_the_pool(cached, pool) -> None:
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: at_hand.execute("BLPOP", "nothing", "0.1"), range(8)))
+        list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(8)))
     take(pool, 6)
 
 
-def test_a_forked_process_uses_connections_of_its_own(at_hand):
-    mine = number(at_hand)
+def test_a_forked_process_uses_its_own_connections(cached) -> None:
+    mine = number(cached)
     reader, writer = socket.socketpair()
     child = os.fork()
     if not child:
-        writer.send(str(number(at_hand)).encode())
+        writer.send(str(number(cached)).encode())
         os._exit(0)
     os.waitpid(child, 0)
     assert int(reader.recv(20)) != mine
-    assert number(at_hand) == mine
+    assert number(cached) == mine
     reader.close()
     writer.close()
 
 
-def test_a_new_master_that_sentinel_names_is_found(own_redis, redis):
+def test_a_new_primary_of_sentinel_is_used(own_redis, redis) -> None:
     pool = sentinel_pool(own_redis.port)
-    at_hand = Connections(pool)
-    at_hand.execute("ECHO", "there")
+    cached = Connections(pool)
+    cached.execute("ECHO", "there")
     pool.sentinel_manager.discover_master = lambda name: ("127.0.0.1", redis.port)
     pool.disconnect()
-    at_hand.execute("SET", "a", 1, "EX", 60)
+    cached.execute("SET", "a", 1, "EX", 60)
     assert redis.admin.get("a") == "1"
 
 
 @pytest.mark.parametrize("broken_at", ["send_command", "read_response", "can_read", "connect"])
-def test_a_broken_connection_leaves_no_error_of_openssl_behind(at_hand, pool, monkeypatch, broken_at):
-    """Python since 3.13 would take it for that of the thread's next read that has to wait, and of all after it."""
+def test_a_broken_connection_leaves_no_openssl_error(cached, pool, monkeypatch, broken_at) -> None:
+    """Since Python 3.13, the thread's next read that has to wait would fail with it, and all later reads."""
     openssl = ctypes.CDLL("libcrypto.so.3")
     openssl.ERR_peek_error.restype = ctypes.c_ulong
 
     def breaks(*args, **options):
         openssl.ERR_new()
-        openssl.ERR_set_error(2, errno.EPIPE, None)  # 2: an error of the system
+        openssl.ERR_set_error(2, errno.EPIPE, None)  # 2: a system error
         assert openssl.ERR_peek_error()
         raise BrokenConnection
 
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 0)
     if broken_at != "connect":
-        number(at_hand)
+        number(cached)
     with monkeypatch.context() as patched, suppress(BrokenConnection):
         patched.setattr(Connection, broken_at, breaks)
-        at_hand.execute("ECHO", "lost")
+        cached.execute("ECHO", "lost")
     assert openssl.ERR_peek_error() == 0

@@ -1,4 +1,4 @@
-"""What each request costs in Redis: counted on the wire, by MONITOR, and in the append-only file."""
+"""The cost of each request in Redis: measured by a proxy, by MONITOR, and in the append-only file."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ from lib.demo_app import PASSWORD, log_in, make_app
 
 
 class CountingProxy:
-    """Stands before Redis and counts how often clients connect, and how often they wait for an answer."""
+    """A proxy before Redis that counts connections and round trips."""
 
     def __init__(self, port):
         self._redis = ("127.0.0.1", port)
@@ -40,7 +40,7 @@ class CountingProxy:
             client.sendall(data)
 
 
-STRANGERS = {
+WITHOUT_SESSION = {
     "the login page": lambda client: client.get("/"),
     "a call": lambda client: client.get("/api/session"),
     "a logout": lambda client: client.post("/api/logout", json={}),
@@ -61,7 +61,7 @@ WRITES = {
     "a note": (2, lambda client: client.put("/api/note", json={"note": "x"})),
     "a counter": (2, lambda client: client.post("/api/counter", json={})),
 }
-LOGIN = 2  # beside what it does to sessions: a try is counted before its hash is computed, and judged after
+LOGIN = 2  # round trips of the login limiter: before the password hash is computed, and after it
 CHANGES = {
     "ending others, with the password, which gives a new id": (
         LOGIN + 3,
@@ -86,7 +86,7 @@ def app(redis, proxy):
     app.add_url_rule("/rotate", "rotate", lambda: session.rotate() or "")
     app.add_url_rule("/end-others", "end others", lambda: str(session.end_others()))
     app.add_url_rule("/end-all", "end all", lambda: str(session.end_all()))
-    client = app.test_client()  # so that Redis knows all scripts
+    client = app.test_client()  # loads all scripts
     for _, request in [*READS.values(), *WRITES.values(), END_OTHERS, *CHANGES.values()]:
         log_in(client)
         request(client)
@@ -95,7 +95,7 @@ def app(redis, proxy):
 
 @pytest.fixture(params=[1, 10])
 def ada(app, request):
-    """Who is logged in, with so many sessions."""
+    """A logged-in client; its user has so many sessions."""
     clients = [app.test_client() for _ in range(request.param)]
     for client in clients:
         assert log_in(client).status_code == 200
@@ -104,52 +104,52 @@ def ada(app, request):
 
 @pytest.fixture
 def cost(redis, proxy):
-    """Sends a request. Returns its round trips, whether Redis wrote something down, whether it set a cookie."""
+    """Sends a request. Returns its round trips, whether Redis wrote to its file, and whether a cookie was set."""
 
     def cost(client, request):
         aof, connections, round_trips = redis.aof_bytes(), proxy.connections, proxy.round_trips
-        with redis.watch() as seen:
+        with redis.monitor() as seen:
             response = request(client)
         assert response.status_code < 500
         assert proxy.connections == connections
-        assert len(seen.sent) == proxy.round_trips - round_trips, "one command each"
+        assert len(seen.sent) == proxy.round_trips - round_trips, "a single command each"
         return len(seen.sent), redis.aof_bytes() > aof, "Set-Cookie" in response.headers
 
     return cost
 
 
-@pytest.mark.parametrize("name", STRANGERS)
-def test_who_has_no_session_costs_nothing_and_gets_no_cookie(app, cost, name):
-    assert cost(app.test_client(), STRANGERS[name]) == (0, False, False)
+@pytest.mark.parametrize("name", WITHOUT_SESSION)
+def test_requests_without_a_session_need_no_round_trip_and_set_no_cookie(app, cost, name) -> None:
+    assert cost(app.test_client(), WITHOUT_SESSION[name]) == (0, False, False)
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_what_needs_no_session_costs_nothing_even_with_a_cookie(ada, cost, name):
+def test_routes_without_a_session_need_no_round_trip_even_with_a_cookie(ada, cost, name) -> None:
     assert cost(ada, FREE[name]) == (0, False, False)
 
 
 @pytest.mark.parametrize("name", READS)
-def test_a_read_writes_nothing_and_sets_no_cookie(ada, cost, name):
+def test_a_read_writes_nothing_and_sets_no_cookie(ada, cost, name) -> None:
     round_trips, request = READS[name]
     assert cost(ada, request) == (round_trips, False, False)
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_write_is_one_round_trip_more_and_sets_no_cookie(ada, cost, name):
+def test_a_write_takes_an_additional_round_trip_and_sets_no_cookie(ada, cost, name) -> None:
     round_trips, request = WRITES[name]
     assert cost(ada, request) == (round_trips, True, False)
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_of_the_id_costs_the_same_however_many_sessions_there_are(ada, cost, name):
+def test_a_change_of_the_id_costs_the_same_with_many_sessions(ada, cost, name) -> None:
     round_trips, request = CHANGES[name]
     assert cost(ada, request) == (round_trips, True, True)
 
 
-def test_ending_all_others_is_too(ada, cost):
+def test_ending_all_other_sessions_costs_the_same_with_many_sessions(ada, cost) -> None:
     assert cost(ada, END_OTHERS[1])[0] == END_OTHERS[0]
     assert cost(ada, READS["a call"][1])[0] == 1
 
 
-def test_a_login_without_a_cookie_is_one_round_trip_more(app, cost):
+def test_a_login_without_a_cookie_takes_an_additional_round_trip(app, cost) -> None:
     assert cost(app.test_client(), log_in) == (LOGIN + 1, True, True)

@@ -1,60 +1,62 @@
-"""What was asked and never answered: it happened once at most, and nobody is taken for somebody else."""
+"""Interrupted connections to Redis: a write happens at most once, and sessions are never mixed up."""
 
 from functools import partial
 from itertools import count
 from statistics import median
 
 import pytest
-from lib.demo_app import USER, assert_honest, log_in, make_app, timed, visit, when_well
+from lib.demo_app import USER, assert_unavailable, log_in, logged_in_client, make_app, retry_503, timed
 
 
-def cuts(wire, kind, call):
-    """Cuts off the requests or replies of `call` after 0, 1, 2, ... bytes, until it gets through; yields each time."""
+def interruptions(fault_proxy, kind, call):
+    """Interrupts the requests or replies of `call` after 0, 1, 2, ... bytes until it succeeds; yields each time."""
     seconds = []
     for after in count():
-        wire.cut(kind, after)
+        fault_proxy.interrupt(kind, after)
         response, took = timed(call)
-        if not wire.has_cut():
+        if not fault_proxy.has_interrupted:
             break
-        assert_honest(response)
+        assert_unavailable(response)
         seconds.append(took)
         yield
     assert response.status_code == 200
-    assert after > 10, "as many bytes were there to cut"
-    assert median(seconds) < 1, "not each of so many: a busy computer is slow at times"
-    assert max(seconds) < 10, "none waited for the end of an answer"
+    assert after > 10, "number of bytes"
+    assert median(seconds) < 1, "the median, since a busy host is sometimes slow"
+    assert max(seconds) < 10, "no request waited for the rest of a reply"
 
 
 @pytest.mark.parametrize("kind", ["request", "reply"])
-def test_a_connection_that_ends_at_any_byte_counts_nothing_twice(wire, kind, unhurried):
-    visitor = visit(wire.port)
-    counter = visitor.post("/api/counter", json={}).json["counter"]  # and the script is known
-    for _ in cuts(wire, kind, lambda: visitor.post("/api/counter", json={})):
-        now = visitor.get("/api/session").json["counter"]
+def test_a_write_interrupted_at_any_byte_is_applied_at_most_once(fault_proxy, kind, long_timeouts) -> None:
+    client = logged_in_client(fault_proxy.port)
+    counter = client.post("/api/counter", json={}).json["counter"]  # loads the script, too
+    for _ in interruptions(fault_proxy, kind, lambda: client.post("/api/counter", json={})):
+        now = client.get("/api/session").json["counter"]
         assert now - counter in (0, kind == "reply")
         counter = now
 
 
 @pytest.mark.parametrize("kind", ["request", "reply"])
-def test_a_login_that_ends_at_any_byte_logs_nobody_in_and_happens_once_at_most(redis, wire, kind, unhurried):
-    visitor = visit(wire.port)
-    stranger = visitor.application.test_client()
+def test_a_login_interrupted_at_any_byte_gives_no_access_and_happens_at_most_once(
+    redis, fault_proxy, kind, long_timeouts
+) -> None:
+    client = logged_in_client(fault_proxy.port)
+    other = client.application.test_client()
     before = len(redis.session_keys())
-    for _ in cuts(wire, kind, lambda: log_in(stranger, "bob")):
-        assert stranger.get("/api/session").status_code == 401
-        assert visitor.get("/api/session").json["user"] == USER
+    for _ in interruptions(fault_proxy, kind, lambda: log_in(other, "bob")):
+        assert other.get("/api/session").status_code == 401
+        assert client.get("/api/session").json["user"] == USER
         now = len(redis.session_keys())
         assert now - before in (0, kind == "reply")
         before = now
 
 
-def test_a_late_reply_is_not_taken_for_the_next_one(wire):
-    app = make_app(wire.port)
-    visitors = {name: app.test_client() for name in ("ada", "bob")}
-    for name, visitor in visitors.items():
-        when_well(partial(log_in, visitor, name))
+def test_a_late_reply_is_not_used_for_the_next_request(fault_proxy) -> None:
+    app = make_app(fault_proxy.port)
+    clients = {name: app.test_client() for name in ("ada", "bob")}
+    for name, client in clients.items():
+        retry_503(partial(log_in, client, name))
     for late, other in (("ada", "bob"), ("bob", "ada")):
-        wire.delay = 0.4
-        assert_honest(*timed(partial(visitors[late].get, "/api/session")))
-        wire.delay = 0
-        assert when_well(partial(visitors[other].get, "/api/session")).json["user"] == other
+        fault_proxy.delay = 0.4
+        assert_unavailable(*timed(partial(clients[late].get, "/api/session")))
+        fault_proxy.delay = 0
+        assert retry_503(partial(clients[other].get, "/api/session")).json["user"] == other

@@ -1,36 +1,29 @@
 """The apps in examples/, which docs/how-to explains, each as two nodes on one Redis."""
 
-import re
 from pathlib import Path
-from textwrap import indent
 
 import flask_login_app
 import plain_flask
 import pytest
-from anynode.redis_client import make_client
 from flask import Flask
 from flask_login import login_user
 from lib.browser import Browser
-from lib.demo_app import HASH, PASSWORD, USER
-from lib.redis_server import REDIS_PASSWORD, free_port
+from lib.demo_app import HASH, PASSWORD, USER, admin_client
+from lib.redis_server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COOKIE = "__Host-session"
 USERS = {USER: HASH, "bob": HASH}
 
 
-def redis_client(port):
-    return make_client(host="127.0.0.1", port=port, username="admin", password=REDIS_PASSWORD)
-
-
 @pytest.fixture(params=[plain_flask, flask_login_app], ids=["plain", "flask_login"])
 def nodes(request, redis):
-    return [request.param.create_app(redis_client(redis.port), USERS) for _ in range(2)]
+    return [request.param.create_app(admin_client(redis.port), USERS) for _ in range(2)]
 
 
 @pytest.fixture
 def login_nodes(redis):
-    return [flask_login_app.create_app(redis_client(redis.port), USERS) for _ in range(2)]
+    return [flask_login_app.create_app(admin_client(redis.port), USERS) for _ in range(2)]
 
 
 def logged_in(app, name=USER, browser=None):
@@ -39,23 +32,23 @@ def logged_in(app, name=USER, browser=None):
     return browser
 
 
-def who(browser, app):
+def user_of(browser, app):
     return browser.get(app, "/me").json["user"]
 
 
 # Both examples
 
 
-def test_a_login_is_known_on_the_other_node_and_a_logout_too(nodes):
+def test_logins_and_logouts_are_valid_on_the_other_node(nodes) -> None:
     browser = logged_in(nodes[0])
     stolen = browser.fork()
-    assert [who(browser, each) for each in nodes] == [USER, USER]
+    assert [user_of(browser, each) for each in nodes] == [USER, USER]
     browser.post(nodes[1], "/logout")
     assert browser.cookies == {}
-    assert [who(stolen, each) for each in nodes] == [None, None]
+    assert [user_of(stolen, each) for each in nodes] == [None, None]
 
 
-def test_a_wrong_password_is_401(nodes):
+def test_a_wrong_password_is_401(nodes) -> None:
     browser = Browser()
     for name, password in ((USER, "wrong"), ("nobody", PASSWORD)):
         assert browser.post(nodes[0], "/login", name=name, password=password).status_code == 401
@@ -63,46 +56,46 @@ def test_a_wrong_password_is_401(nodes):
 
 
 @pytest.mark.parametrize("again", [USER, "bob"])
-def test_a_login_has_a_new_id_and_the_old_one_is_dead(nodes, again):
+def test_a_login_gets_a_new_id_and_invalidates_the_old_id(nodes, again) -> None:
     browser = logged_in(nodes[0])
     stolen = browser.fork()
     logged_in(nodes[1], again, browser)
     assert browser.cookies[COOKIE] != stolen.cookies[COOKIE]
-    assert [who(browser, each) for each in nodes] == [again, again]
-    assert [who(stolen, each) for each in nodes] == [None, None]
+    assert [user_of(browser, each) for each in nodes] == [again, again]
+    assert [user_of(stolen, each) for each in nodes] == [None, None]
 
 
-def test_the_other_sessions_can_be_ended(nodes):
+def test_the_other_sessions_can_be_ended(nodes) -> None:
     browser, other, bob = logged_in(nodes[0]), logged_in(nodes[0]), logged_in(nodes[0], "bob")
     assert browser.post(nodes[1], "/sessions/end").status_code == 200
-    assert [who(each, nodes[0]) for each in (browser, other, bob)] == [USER, None, "bob"]
+    assert [user_of(each, nodes[0]) for each in (browser, other, bob)] == [USER, None, "bob"]
 
 
 @pytest.mark.parametrize("module", [plain_flask, flask_login_app])
-def test_redis_away_is_503_in_each(module):
-    app = module.create_app(redis_client(free_port()), USERS)
+def test_an_unavailable_redis_is_503(module) -> None:
+    app = module.create_app(admin_client(free_port()), USERS)
     browser = Browser({COOKIE: "A" * 45})
     for response in (browser.get(app, "/me"), browser.post(app, "/login", name=USER, password=PASSWORD)):
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
-    assert browser.cookies, "nobody was logged out"
+    assert browser.cookies, "the session cookie is kept"
 
 
 @pytest.mark.parametrize("module", [plain_flask, flask_login_app])
-def test_what_uses_no_session_costs_nothing(module, redis):
-    app = module.create_app(redis_client(redis.port), USERS)
+def test_a_page_without_a_session_needs_no_command(module, redis) -> None:
+    app = module.create_app(admin_client(redis.port), USERS)
     app.add_url_rule("/static-page", "static_page", lambda: "static")
     browser = logged_in(app)
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         response = browser.get(app, "/static-page")
     assert (response.status_code, seen.sent) == (200, [])
     assert "Cache-Control" not in response.headers
 
 
-# The plain one
+# The plain example
 
 
-def test_more_rights_come_under_a_new_id(redis):
-    app = plain_flask.create_app(redis_client(redis.port), USERS)
+def test_new_privileges_come_with_a_new_id(redis) -> None:
+    app = plain_flask.create_app(admin_client(redis.port), USERS)
     browser = logged_in(app)
     stolen = browser.fork()
     assert browser.post(app, "/admin", password="wrong").status_code == 401
@@ -111,19 +104,19 @@ def test_more_rights_come_under_a_new_id(redis):
     assert stolen.get(app, "/me").json == {"user": None, "is_admin": False}
 
 
-def test_one_other_session_can_be_ended(redis):
-    app = plain_flask.create_app(redis_client(redis.port), USERS)
+def test_a_single_other_session_can_be_ended(redis) -> None:
+    app = plain_flask.create_app(admin_client(redis.port), USERS)
     first, second, third = (logged_in(app) for _ in range(3))
     handle = second.get(app, "/sessions").json[1]["handle"]
     assert len(first.post(app, "/sessions/end", handle=handle).json) == 2
-    assert [who(each, app) for each in (first, second, third)] == [USER, None, USER]
+    assert [user_of(each, app) for each in (first, second, third)] == [USER, None, USER]
 
 
 # Flask-Login
 
 
 def stock_app(**changes):
-    """Flask-Login as it comes, with Flask's signed cookies."""
+    """Unmodified Flask-Login with Flask's signed cookies."""
     app = Flask("stock")
     app.config.update(SECRET_KEY="secret", **changes)
     flask_login_app.LoginManager(app).user_loader(flask_login_app.User)
@@ -133,49 +126,49 @@ def stock_app(**changes):
     return app
 
 
-def test_a_remember_me_cookie_opens_nothing(login_nodes, redis):
+def test_a_remember_me_cookie_gives_no_access(login_nodes, redis) -> None:
     browser = Browser()
     browser.post(stock_app(), "/login")
     remembered = Browser({"remember_token": browser.cookies["remember_token"]})
     login_nodes[0].secret_key = "secret"
-    assert who(remembered, login_nodes[0]) is None
+    assert user_of(remembered, login_nodes[0]) is None
     assert redis.session_keys() == []
 
 
 @pytest.fixture
-def as_it_comes(monkeypatch, redis):
-    """The example, without what it changes of Flask-Login."""
+def unmodified(monkeypatch, redis):
+    """The example with unmodified Flask-Login."""
     monkeypatch.setattr(flask_login_app, "Logins", flask_login_app.LoginManager)
-    app = flask_login_app.create_app(redis_client(redis.port), USERS)
+    app = flask_login_app.create_app(admin_client(redis.port), USERS)
     app.secret_key = "secret"
     app.add_url_rule("/static-page", "static_page", lambda: "static")
     app.add_url_rule("/remember", view_func=lambda: str(login_user(flask_login_app.User(USER), remember=True)))
     return app
 
 
-def test_control_a_remember_me_cookie_undoes_the_end_of_a_session(as_it_comes):
+def test_control_a_remember_me_cookie_restores_an_ended_session(unmodified) -> None:
     browser = Browser()
-    browser.get(as_it_comes, "/remember")
-    as_it_comes.session_interface.store.end_sessions(USER)
-    assert who(browser, as_it_comes) == USER
+    browser.get(unmodified, "/remember")
+    unmodified.session_interface.store.end_sessions(USER)
+    assert user_of(browser, unmodified) == USER
 
 
-def test_control_flask_login_as_it_comes_reads_after_each_request(as_it_comes):
-    browser = logged_in(as_it_comes)
-    assert browser.get(as_it_comes, "/static-page").headers["Cache-Control"] == "no-store"
-    app = flask_login_app.create_app(redis_client(free_port()), USERS)
+def test_control_unmodified_flask_login_reads_after_each_request(unmodified) -> None:
+    browser = logged_in(unmodified)
+    assert browser.get(unmodified, "/static-page").headers["Cache-Control"] == "no-store"
+    app = flask_login_app.create_app(admin_client(free_port()), USERS)
     assert browser.get(app, "/me").status_code == 500
 
 
-def test_control_strong_protection_leaves_the_session_in_the_list(login_nodes):
+def test_control_strong_protection_keeps_the_session_in_the_list(login_nodes) -> None:
     login_nodes[0].config["SESSION_PROTECTION"] = "strong"
     browser = logged_in(login_nodes[0])
     browser.agent = "another"
-    assert who(browser, login_nodes[0]) is None
+    assert user_of(browser, login_nodes[0]) is None
     assert len(login_nodes[0].session_interface.store.sessions_of(USER)) == 1
 
 
-def test_a_login_that_asks_to_be_remembered_gets_no_such_cookie(login_nodes):
+def test_a_login_with_remember_gets_no_remember_me_cookie(login_nodes) -> None:
     app = login_nodes[0]
     app.secret_key = "secret"
     app.add_url_rule("/remember", view_func=lambda: str(login_user(flask_login_app.User(USER), remember=True)))
@@ -184,22 +177,22 @@ def test_a_login_that_asks_to_be_remembered_gets_no_such_cookie(login_nodes):
     assert browser.cookies.keys() == {COOKIE}
 
 
-def test_another_browser_is_asked_for_the_password_before_it_ends_others(login_nodes):
+def test_another_browser_must_confirm_the_password_to_end_other_sessions(login_nodes) -> None:
     browser, other = logged_in(login_nodes[0]), logged_in(login_nodes[0])
     browser.agent = "another"
-    assert who(browser, login_nodes[1]) == USER
+    assert user_of(browser, login_nodes[1]) == USER
     assert browser.post(login_nodes[1], "/sessions/end").status_code == 401
-    assert who(other, login_nodes[0]) == USER
+    assert user_of(other, login_nodes[0]) == USER
     stolen = browser.fork()
     assert browser.post(login_nodes[1], "/confirm", password=PASSWORD).status_code == 200
     assert browser.post(login_nodes[1], "/sessions/end").json == {"ended": 1}
-    assert [who(each, login_nodes[0]) for each in (browser, stolen, other)] == [USER, None, None]
+    assert [user_of(each, login_nodes[0]) for each in (browser, stolen, other)] == [USER, None, None]
 
 
-def test_a_user_who_is_no_more_is_nobody(login_nodes, redis):
+def test_a_removed_user_is_logged_out(login_nodes, redis) -> None:
     browser = logged_in(login_nodes[0])
-    without = flask_login_app.create_app(redis_client(redis.port), {"bob": HASH})
-    assert who(browser, without) is None
+    without = flask_login_app.create_app(admin_client(redis.port), {"bob": HASH})
+    assert user_of(browser, without) is None
 
 
 # The pages

@@ -1,4 +1,4 @@
-"""Moving over from Flask-Session: releases 0 to 3 of examples/from_flask_session.py side by side, on one Redis."""
+"""Migration from Flask-Session: releases 0 to 3 of examples/from_flask_session.py side by side with the same Redis."""
 
 import logging
 import pickle
@@ -15,9 +15,8 @@ from anynode.redis_client import make_client
 from anynode.sessions import SessionStoreError
 from anynode.sessions.flask_session import BothInterface
 from flask import session
-from integration.test_examples import redis_client
 from lib.browser import Browser
-from lib.demo_app import HASH, PASSWORD, USER
+from lib.demo_app import HASH, PASSWORD, USER, admin_client
 from lib.redis_server import REDIS_PASSWORD, free_port
 from redis import Redis
 
@@ -26,12 +25,12 @@ USERS = {USER: HASH, "bob": HASH}
 
 
 def make_nodes(port):
-    return [from_flask_session.create_app(redis_client(port), USERS, release) for release in range(4)]
+    return [from_flask_session.create_app(admin_client(port), USERS, release) for release in range(4)]
 
 
 @pytest.fixture
 def nodes(redis):
-    """One of each release."""
+    """A node of each release."""
     return make_nodes(redis.port)
 
 
@@ -41,7 +40,7 @@ def logged_in(app, browser=None, name=USER):
     return browser
 
 
-def who(browser, app):
+def user_of(browser, app):
     return browser.get(app, "/me").json["user"]
 
 
@@ -53,7 +52,7 @@ def set_adopt(app, adopt):
     app.session_interface._adopt = adopt
 
 
-def at_once(*calls):
+def concurrently(*calls):
     results = [None] * len(calls)
     barrier = threading.Barrier(len(calls))
 
@@ -69,32 +68,34 @@ def at_once(*calls):
     return results
 
 
-def test_an_old_session_is_moved_with_its_values_under_a_new_id(nodes, redis):
+def test_an_old_session_is_moved_with_its_values_under_a_new_id(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     browser.post(nodes[0], "/cart", item="ä tea")
     old, before = old_key(browser), browser.fork()
     response = browser.get(nodes[2], "/me")
     assert response.json == {"user": USER, "cart": ["ä tea"]}
     assert browser.cookies.keys() == {NEW}
-    assert any(f"Max-Age={31 * 86400}" in line for line in response.headers.getlist("Set-Cookie")), "as long as before"
+    assert any(f"Max-Age={31 * 86400}" in line for line in response.headers.getlist("Set-Cookie")), (
+        "same lifetime as before"
+    )
     assert before.cookies["session"] not in browser.cookies[NEW]
     assert USER.encode() not in Redis(port=redis.port, username="admin", password=REDIS_PASSWORD).get(old)
     assert 0 < redis.admin.pttl(old) <= 60_000
     (found,) = nodes[2].session_interface.store.sessions_of(USER)
     assert found.address == "127.0.0.1"
-    # ended for good, whoever still has the old cookie
+    # ended, even for clients with the old cookie
     nodes[2].session_interface.store.end_session(found.handle)
-    assert [who(each, app) for each in (browser, before) for app in nodes[1:]] == [None] * 6
+    assert [user_of(each, app) for each in (browser, before) for app in nodes[1:]] == [None] * 6
 
 
-def test_the_old_key_is_gone_in_a_minute_even_if_no_answer_is_sent(nodes, redis):
+def test_the_old_key_expires_in_a_minute_even_without_a_response(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     with nodes[2].test_request_context(headers={"Cookie": f"session={browser.cookies['session']}"}):
         assert session["user"] == USER
     assert 0 < redis.admin.pttl(old_key(browser)) <= 60_000
 
 
-def test_nobodys_session_is_moved_too(nodes):
+def test_a_session_without_a_user_is_moved(nodes) -> None:
     browser = Browser()
     browser.post(nodes[0], "/cart", item="tea")
     assert browser.get(nodes[2], "/me").json == {"user": None, "cart": ["tea"]}
@@ -102,44 +103,44 @@ def test_nobodys_session_is_moved_too(nodes):
 
 
 @pytest.mark.parametrize("attempt", range(40))
-def test_six_requests_at_once_find_one_new_session(nodes, redis, attempt):
-    """A page that was open during the switch: no request is taken for a stranger's, and no write is lost."""
+def test_six_concurrent_requests_find_the_same_new_session(nodes, redis, attempt) -> None:
+    """A page that was open during the switch: all requests keep the login, and no write is lost."""
     browser = logged_in(nodes[0])
-    pair, asked = [nodes[2], make_nodes(redis.port)[2]], []
+    pair, adopted = [nodes[2], make_nodes(redis.port)[2]], []
 
     def adopt(old):
-        asked.append(old)
-        threading.Event().wait(0.01 * (attempt % 3))  # time for the others to come
+        adopted.append(old)
+        threading.Event().wait(0.01 * (attempt % 3))  # time for the other requests to arrive
         return from_flask_session.adopt(old)
 
     for app in pair:
         set_adopt(app, adopt)
     wave = [browser.fork() for _ in range(6)]
     look = [lambda each=each, app=app: each.get(app, "/me") for each, app in zip(wave[1:], pair * 3, strict=False)]
-    responses = at_once(lambda: wave[0].post(pair[1], "/cart", item="x"), *look)
+    responses = concurrently(lambda: wave[0].post(pair[1], "/cart", item="x"), *look)
     assert [each.json["user"] for each in responses] == [USER] * 6
-    assert len(asked) == 1
+    assert len(adopted) == 1
     assert len({each.cookies[NEW] for each in wave}) == 1
     assert len(nodes[2].session_interface.store.sessions_of(USER)) == 1
     assert wave[5].get(nodes[2], "/me").json == {"user": USER, "cart": ["x"]}
-    assert who(browser, nodes[2]) == USER, "also who is late"
+    assert user_of(browser, nodes[2]) == USER, "also with a late request"
 
 
-def test_six_requests_at_once_on_old_and_new_nodes(nodes):
+def test_six_concurrent_requests_on_old_and_new_nodes(nodes) -> None:
     for _ in range(20):
         browser = logged_in(nodes[0])
         waves = [browser.fork() for _ in range(6)]
-        calls = [lambda each=each, app=app: who(each, app) for each, app in zip(waves, nodes[1:3] * 3, strict=True)]
-        assert at_once(*calls) == [USER] * 6
+        calls = [lambda each=each, app=app: user_of(each, app) for each, app in zip(waves, nodes[1:3] * 3, strict=True)]
+        assert concurrently(*calls) == [USER] * 6
         for each in waves:
-            assert [who(each, app) for app in nodes[1:3]] == [USER] * 2
+            assert [user_of(each, app) for app in nodes[1:3]] == [USER] * 2
 
 
-def test_an_old_node_that_writes_back_in_the_middle_of_a_request_refuses_nobody(nodes, redis):
+def test_a_write_back_by_an_old_node_during_a_request_causes_no_logout(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     key, late = old_key(browser), browser.fork()
     values = redis.admin.dump(key)
-    assert who(browser, nodes[2]) == USER
+    assert user_of(browser, nodes[2]) == USER
     with nodes[1].test_request_context(headers={"Cookie": f"session={late.cookies['session']}"}):
         redis.admin.restore(key, 60_000, values, replace=True)
         assert session["user"] == USER
@@ -147,12 +148,12 @@ def test_an_old_node_that_writes_back_in_the_middle_of_a_request_refuses_nobody(
 
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (2, 3)])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_visitor_between_neighbouring_releases_is_never_logged_out_nor_in(nodes, pair, seed):
-    """A rolling deployment, and its way back: each request may meet either release; 3 sees those whom 2 has moved."""
+def test_users_between_neighboring_releases_are_never_logged_out_or_in(nodes, pair, seed) -> None:
+    """A rolling update and its rollback: each request may reach either release; 3 knows the sessions moved by 2."""
     chance = random.Random(seed)
     browser, user, cart, gone = Browser(), None, [], []
-    if 3 in pair:  # what release 2 is there for: before 3 comes, everyone was seen by it
-        who(logged_in(nodes[2], browser), nodes[2])
+    if 3 in pair:  # release 3 requires that release 2 has moved the session before
+        user_of(logged_in(nodes[2], browser), nodes[2])
         user = USER
     for step in range(60):
         app = nodes[chance.choice(pair)]
@@ -169,29 +170,29 @@ def test_a_visitor_between_neighbouring_releases_is_never_logged_out_nor_in(node
             gone.append(browser.fork())
             browser.post(app, "/logout")
             user, cart = None, []
-    assert {who(each, nodes[number]) for each in gone for number in pair} <= {None}
+    assert {user_of(each, nodes[number]) for each in gone for number in pair} <= {None}
 
 
-def test_rolled_back_to_release_1_everyone_stays(nodes):
+def test_a_rollback_to_release_1_logs_no_user_out(nodes) -> None:
     old, new = logged_in(nodes[0]), logged_in(nodes[2])
-    assert who(old, nodes[2]) == USER
+    assert user_of(old, nodes[2]) == USER
     for browser in (old, new):
-        assert who(browser, nodes[1]) == USER
+        assert user_of(browser, nodes[1]) == USER
         browser.post(nodes[1], "/cart", item="x")
         assert browser.get(nodes[2], "/me").json == {"user": USER, "cart": ["x"]}
     late = logged_in(nodes[1])
-    assert late.cookies.keys() == {"session"}, "Flask-Session makes them there"
-    assert who(late, nodes[2]) == USER
+    assert late.cookies.keys() == {"session"}, "release 1 creates sessions of Flask-Session"
+    assert user_of(late, nodes[2]) == USER
 
 
-def test_control_without_release_1_a_moved_visitor_is_unknown_to_old_nodes(nodes):
+def test_control_without_release_1_a_moved_session_is_unknown_to_old_nodes(nodes) -> None:
     browser = logged_in(nodes[0])
-    assert who(browser, nodes[2]) == USER
-    assert who(browser, nodes[0]) is None
+    assert user_of(browser, nodes[2]) == USER
+    assert user_of(browser, nodes[0]) is None
 
 
-def test_an_old_node_that_writes_the_old_session_back_changes_nothing(nodes, redis):
-    """Flask-Session saves what it read, and sets its cookie, in each request: also in one that was on its way."""
+def test_an_old_session_written_back_by_an_old_node_changes_nothing(nodes, redis) -> None:
+    """In each request, Flask-Session saves the values that it read and sets its cookie, even after the move."""
     browser = logged_in(nodes[0])
     browser.post(nodes[0], "/cart", item="tea")
     slow, key = browser.fork(), old_key(browser)
@@ -199,7 +200,7 @@ def test_an_old_node_that_writes_the_old_session_back_changes_nothing(nodes, red
     browser.post(nodes[2], "/cart", item="x")
     redis.admin.set(key, written, ex=1000)
     browser.cookies["session"] = slow.cookies["session"]
-    assert slow.get(nodes[2], "/me").json["cart"] == ["tea", "x"], "not moved a second time over what was written since"
+    assert slow.get(nodes[2], "/me").json["cart"] == ["tea", "x"], "not moved a second time over later writes"
     redis.admin.set(key, written, ex=1000)
     assert browser.get(nodes[2], "/me").json["cart"] == ["tea", "x"]
     assert browser.cookies.keys() == {NEW}
@@ -207,13 +208,13 @@ def test_an_old_node_that_writes_the_old_session_back_changes_nothing(nodes, red
 
 
 @pytest.mark.parametrize("release", [1, 2])
-def test_a_logout_as_the_first_request_after_the_switch(nodes, release):
+def test_a_logout_as_the_first_request_after_the_switch(nodes, release) -> None:
     browser = logged_in(nodes[0])
     before = browser.fork()
     nodes[release].add_url_rule("/out", view_func=lambda: _end())
     browser.get(nodes[release], "/out")
     assert browser.cookies == {}
-    assert [who(before, app) for app in nodes] == [None] * 4
+    assert [user_of(before, app) for app in nodes] == [None] * 4
 
 
 def _end():
@@ -221,20 +222,20 @@ def _end():
     return "ended"
 
 
-def test_a_visitor_without_a_session_and_a_page_without_one_cost_nothing(nodes, redis):
+def test_requests_and_pages_without_a_session_need_no_command(nodes, redis) -> None:
     nodes[2].add_url_rule("/static-page", view_func=lambda: "static")
     browser = logged_in(nodes[0])
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         browser.get(nodes[2], "/static-page")
-        who(Browser(), nodes[2])
-        who(Browser({"session": "../" * 20}), nodes[2])
-        who(Browser({"session": "A" * 3900}), nodes[2])
+        user_of(Browser(), nodes[2])
+        user_of(Browser({"session": "../" * 20}), nodes[2])
+        user_of(Browser({"session": "A" * 3900}), nodes[2])
     assert seen.sent == []
     assert browser.cookies.keys() == {"session"}
-    who(browser, nodes[2])
-    with redis.watch() as seen:
-        who(browser, nodes[2])
-    assert seen.sent == ["EVALSHA"], "moved: one command, as ever"
+    user_of(browser, nodes[2])
+    with redis.monitor() as seen:
+        user_of(browser, nodes[2])
+    assert seen.sent == ["EVALSHA"], "after the move: a single command"
 
 
 class _Bomb:
@@ -257,39 +258,39 @@ JUNK = [
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_what_is_neither_msgpack_nor_json_is_dropped_and_never_unpickled(nodes, redis, junk, caplog):
+def test_values_that_are_neither_msgpack_nor_json_are_dropped_and_never_unpickled(nodes, redis, junk, caplog) -> None:
     browser = logged_in(nodes[0])
     key = old_key(browser)
     redis.admin.set(key, junk, ex=1000)
     with caplog.at_level(logging.DEBUG):
-        assert who(browser, nodes[2]) is None
+        assert user_of(browser, nodes[2]) is None
     assert not redis.admin.exists(key)
     assert "dropped an unreadable Flask-Session" in caplog.text
     assert key.removeprefix("session:") not in caplog.text
     logged_in(nodes[2], browser)
-    assert who(browser, nodes[2]) == USER
+    assert user_of(browser, nodes[2]) == USER
 
 
-def test_a_foreign_type_in_the_place_of_an_old_session_is_dropped(nodes, redis):
+def test_a_foreign_type_in_place_of_an_old_session_is_dropped(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     key = old_key(browser)
     redis.admin.delete(key)
     redis.admin.rpush(key, "x")
     redis.admin.expire(key, 1000)
-    assert who(browser, nodes[2]) is None
+    assert user_of(browser, nodes[2]) is None
     assert not redis.admin.exists(key)
 
 
 @pytest.mark.parametrize("slot", ["", "A", "A" * 3, "}x", "éé", 5, None])
-def test_a_planted_mark_opens_nothing(nodes, redis, slot):
+def test_a_planted_pointer_gives_no_access(nodes, redis, slot) -> None:
     browser = logged_in(nodes[0])
     redis.admin.set(old_key(browser), msgspec.json.encode({"_moved_to": slot}), ex=1000)
-    assert who(browser, nodes[2]) is None
+    assert user_of(browser, nodes[2]) is None
 
 
 @pytest.mark.parametrize("options", [{"SESSION_USE_SIGNER": True}, {"SESSION_SERIALIZATION_FORMAT": "json"}], ids=str)
 @pytest.mark.filterwarnings("ignore:The 'use_signer' option is deprecated")
-def test_signed_cookies_and_json_are_read_too(redis, options, monkeypatch):
+def test_signed_cookies_and_json_are_read(redis, options, monkeypatch) -> None:
     update = from_flask_session.Flask.config_class.update
     monkeypatch.setattr(
         from_flask_session.Flask.config_class, "update", lambda self, **more: update(self, **more | options)
@@ -298,83 +299,83 @@ def test_signed_cookies_and_json_are_read_too(redis, options, monkeypatch):
     browser = logged_in(nodes[0])
     forged = Browser({"session": browser.cookies["session"][:43] + ".forged"})
     if "SESSION_USE_SIGNER" in options:
-        assert who(forged, nodes[2]) is None
-    assert [who(browser, app) for app in nodes[1:]] == [USER] * 3
+        assert user_of(forged, nodes[2]) is None
+    assert [user_of(browser, app) for app in nodes[1:]] == [USER] * 3
 
 
-def test_the_app_may_drop_an_old_session(nodes, redis):
+def test_the_app_may_drop_an_old_session(nodes, redis) -> None:
     set_adopt(nodes[2], lambda old: None)
     browser = logged_in(nodes[0])
     key = old_key(browser)
-    assert who(browser, nodes[2]) is None
+    assert user_of(browser, nodes[2]) is None
     assert not redis.admin.exists(key)
     assert browser.cookies == {}
 
 
-def test_a_value_that_json_cannot_hold_is_named_and_the_old_session_stays(nodes, redis, caplog):
+def test_an_unsupported_value_is_named_and_the_old_session_is_kept(nodes, redis, caplog) -> None:
     set_adopt(nodes[2], lambda old: (USER, old | {"seen": b"x"}))
     browser = logged_in(nodes[0])
     assert browser.get(nodes[2], "/me").status_code == 500
     assert "session['seen'] holds a bytes" in caplog.text
     set_adopt(nodes[2], from_flask_session.adopt)
-    assert who(browser, nodes[2]) == USER, "mended, and nobody was logged out"
+    assert user_of(browser, nodes[2]) == USER, "fixed, and still logged in"
 
 
-def test_a_move_that_redis_interrupts_is_503_and_done_again(nodes, monkeypatch):
+def test_a_move_that_fails_in_redis_is_503_and_retried(nodes, monkeypatch) -> None:
     browser = logged_in(nodes[0])
     store = nodes[2].session_interface.store
     with monkeypatch.context() as patch:
         patch.setattr(store, "create", _fail)
         assert browser.get(nodes[2], "/me").status_code == 503
     assert browser.cookies.keys() == {"session"}
-    assert who(browser, nodes[2]) == USER
+    assert user_of(browser, nodes[2]) == USER
 
 
 def _fail(*arguments):
     raise SessionStoreError
 
 
-def test_redis_away_is_503_and_logs_nobody_out(redis):
-    away = from_flask_session.create_app(redis_client(free_port()), USERS, 2)
+def test_an_unavailable_redis_is_503_and_no_logout(redis) -> None:
+    away = from_flask_session.create_app(admin_client(free_port()), USERS, 2)
     browser = logged_in(make_nodes(redis.port)[0])
     response = browser.get(away, "/me")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     assert browser.cookies.keys() == {"session"}
 
 
-def test_who_waits_for_another_request_that_died_is_told_to_try_again(nodes, redis):
+def test_waiting_for_the_move_of_a_dead_request_is_503(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     redis.admin.set(old_key(browser) + ":claim", "", px=10_000)
     assert browser.get(nodes[2], "/me").status_code == 503
     redis.admin.delete(old_key(browser) + ":claim")
-    assert who(browser, nodes[2]) == USER
+    assert user_of(browser, nodes[2]) == USER
 
 
-def test_a_logout_on_an_old_node_during_the_move_wins(nodes, redis):
+def test_a_logout_on_an_old_node_during_the_move_wins(nodes, redis) -> None:
     browser = logged_in(nodes[0])
     before, key = browser.fork(), old_key(browser)
     set_adopt(nodes[2], lambda old: redis.admin.delete(key) and (USER, old))
-    assert who(browser, nodes[2]) is None
-    assert [who(each, app) for each in (browser, before) for app in nodes] == [None] * 8
+    assert user_of(browser, nodes[2]) is None
+    assert [user_of(each, app) for each in (browser, before) for app in nodes] == [None] * 8
     assert redis.session_keys() == []
 
 
-def test_the_id_of_a_moved_session_needs_the_apps_secret(nodes, redis):
+def test_the_id_of_a_moved_session_depends_on_the_secret_key(nodes, redis) -> None:
     browser, other = logged_in(nodes[0]), make_nodes(redis.port)[2]
     late = browser.fork()
-    who(browser, nodes[2])
+    user_of(browser, nodes[2])
     other.secret_key = "another"
-    assert who(late, other) is None
+    assert user_of(late, other) is None
 
 
-def test_an_app_without_a_secret_is_told(nodes, caplog):
+def test_an_app_without_a_secret_key_is_an_error(nodes, caplog) -> None:
     browser = logged_in(nodes[0])
     nodes[2].secret_key = None
     assert browser.get(nodes[2], "/me").status_code == 500
-    assert "needs a SECRET_KEY" in caplog.text
+    assert "needs the same SECRET_KEY" in caplog.text
 
 
-def test_flask_sessions_redis_may_be_another_one_with_few_rights(redis, own_redis):
+def test_flask_session_may_use_another_redis_with_few_permissions(redis, own_redis) -> None:
     rules = {
         "passwords": [f"+{REDIS_PASSWORD}"],
         "keys": ["session:*"],
@@ -387,18 +388,18 @@ def test_flask_sessions_redis_may_be_another_one_with_few_rights(redis, own_redi
         getattr(app.session_interface, "_old", app.session_interface).client = apart
     browser = logged_in(nodes[0])
     assert redis.admin.dbsize() == 0
-    assert [who(browser, nodes[number]) for number in (1, 2, 1)] == [USER] * 3
+    assert [user_of(browser, nodes[number]) for number in (1, 2, 1)] == [USER] * 3
     set_adopt(nodes[2], lambda old: None)
-    assert who(logged_in(nodes[0]), nodes[2]) is None
+    assert user_of(logged_in(nodes[0]), nodes[2]) is None
     assert own_redis.admin.execute_command("ACL", "LOG") == []
 
 
-def test_a_login_of_flask_login_moves_too(redis, monkeypatch):
+def test_a_login_of_flask_login_is_moved(redis, monkeypatch) -> None:
     import flask_login_app
 
     def with_flask_session(app, store, adopt=None):
         app.secret_key = "secret"
-        app.config.update(SESSION_TYPE="redis", SESSION_REDIS=redis_client(redis.port), SESSION_COOKIE_NAME="session")
+        app.config.update(SESSION_TYPE="redis", SESSION_REDIS=admin_client(redis.port), SESSION_COOKIE_NAME="session")
         flask_session.Session(app)
         if adopt:
             app.session_interface = BothInterface(store, app.session_interface, cookie=NEW, adopt=adopt)
@@ -411,23 +412,23 @@ def test_a_login_of_flask_login_moves_too(redis, monkeypatch):
 
     def build(how):
         monkeypatch.setattr(flask_login_app, "use_sessions", how)
-        return flask_login_app.create_app(redis_client(redis.port), USERS)
+        return flask_login_app.create_app(admin_client(redis.port), USERS)
 
     old, new = build(with_flask_session), build(moving)
     browser = Browser()
     assert browser.post(old, "/login", name=USER, password=PASSWORD).json == {"user": USER}
     assert browser.cookies.keys() == {"session"}
     other, elsewhere = browser.fork(), logged_in(new)
-    assert who(browser, new) == USER
+    assert user_of(browser, new) == USER
     assert browser.cookies.keys() == {NEW}
     assert browser.post(new, "/sessions/end").json == {"ended": 1}, "still fresh, and the user's"
-    assert who(elsewhere, new) is None
+    assert user_of(elsewhere, new) is None
     assert len(new.session_interface.store.sessions_of(USER)) == 1
     browser.post(new, "/logout")
-    assert [who(each, new) for each in (browser, other)] == [None, None]
+    assert [user_of(each, new) for each in (browser, other)] == [None, None]
 
 
-def test_without_msgspec_the_module_says_what_is_missing():
+def test_without_msgspec_the_import_error_names_it() -> None:
     code = "import sys; sys.modules['msgspec'] = None; import anynode.sessions; import anynode.sessions.flask_session"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "app/src"}, capture_output=True, text=True)
     assert done.stderr.strip().endswith("needs msgspec: pip install 'anynode[flask-session]'")

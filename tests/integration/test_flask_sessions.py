@@ -1,4 +1,4 @@
-"""The session layer in an app that knows nothing of this project: two lines, and Flask's own settings."""
+"""The session layer in an independent app: two lines, and Flask's own settings."""
 
 from contextlib import suppress
 
@@ -10,7 +10,7 @@ from lib.demo_app import redis_store
 
 
 class FailingStore:
-    """Fails in the methods that are named, and counts the calls."""
+    """Fails in the named methods, and counts these calls."""
 
     def __init__(self, store, failing):
         self._store, self._failing, self.calls = store, failing, 0
@@ -78,14 +78,14 @@ def client(store):
     return make_app(store).test_client()
 
 
-def test_values_survive_and_the_cookie_is_set_once(client):
+def test_values_survive_and_the_cookie_is_set_once(client) -> None:
     assert "Set-Cookie" in client.get("/set").headers
     second = client.get("/set")
     assert "Set-Cookie" not in second.headers
     assert client.get("/get").text == "2"
 
 
-def test_what_a_session_shaped_is_not_cached(client):
+def test_responses_that_used_the_session_are_not_cached(client) -> None:
     response = client.get("/get")
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["Vary"] == "Cookie"
@@ -94,28 +94,28 @@ def test_what_a_session_shaped_is_not_cached(client):
     assert "Vary" not in response.headers
 
 
-def test_what_a_view_says_to_caches_is_kept(client):
+def test_cache_headers_of_a_view_are_kept(client) -> None:
     response = client.get("/headers")
     assert response.headers["Vary"] == "Accept, Cookie"
     assert response.headers["Cache-Control"] == "max-age=60, no-store"
 
 
-def test_an_untouched_session_costs_nothing(client, redis):
+def test_an_unused_session_needs_no_command(client, redis) -> None:
     client.get("/set")
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         client.get("/untouched")
     assert seen.sent == []
 
 
 @pytest.mark.parametrize("cookie", ["x", "A" * 44, "A" * 46, "A" * 44 + "!", "A" * 3900, "A" * 44 + "é", "../" * 15])
-def test_a_cookie_that_is_no_id_never_reaches_the_store(client, redis, cookie):
+def test_a_cookie_that_is_not_an_id_never_reaches_the_store(client, redis, cookie) -> None:
     client.set_cookie("session", cookie)
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         assert client.get("/get").text == "None"
     assert seen.sent == []
 
 
-def test_a_forged_id_is_not_adopted(client):
+def test_a_forged_id_is_not_adopted(client) -> None:
     forged = make_id()
     client.set_cookie("session", forged)
     assert client.get("/get").text == "None"
@@ -124,7 +124,7 @@ def test_a_forged_id_is_not_adopted(client):
 
 
 @pytest.mark.parametrize(("path", "failing"), [("/get", "read"), ("/set", "create"), ("/set", "update")])
-def test_a_failing_store_is_503_in_an_app_without_a_handler(store, path, failing):
+def test_a_failing_store_is_503_in_an_app_without_a_handler(store, path, failing) -> None:
     failing = FailingStore(store, {failing})
     client = make_app(failing).test_client()
     if failing._failing != {"create"}:
@@ -143,7 +143,7 @@ def store_session(store) -> str:
 
 
 @pytest.mark.parametrize("failing", ["read", "update"])
-def test_an_app_can_catch_it_during_and_after_the_view(store, failing):
+def test_an_app_can_handle_store_errors_during_and_after_the_view(store, failing) -> None:
     failing = FailingStore(store, {failing})
     app = make_app(failing)
     caught = []
@@ -151,16 +151,16 @@ def test_an_app_can_catch_it_during_and_after_the_view(store, failing):
     @app.errorhandler(SessionStoreError)
     def answer(error):
         caught.append(error)
-        return {"mine": True}, 503
+        return {"handled": True}, 503
 
     client = app.test_client()
     client.set_cookie("session", store_session(store))
     response = client.get("/set")
-    assert (response.status_code, response.json) == (503, {"mine": True})
+    assert (response.status_code, response.json) == (503, {"handled": True})
     assert len(caught) == failing.calls == 1
 
 
-def test_a_request_waits_for_a_failing_store_only_once(store):
+def test_a_request_waits_for_a_failing_store_only_once(store) -> None:
     failing = FailingStore(store, {"read"})
     client = make_app(failing).test_client()
     client.set_cookie("session", store_session(store))
@@ -169,7 +169,7 @@ def test_a_request_waits_for_a_failing_store_only_once(store):
     assert "Set-Cookie" not in response.headers
 
 
-def test_a_write_to_a_session_that_ended_meanwhile_is_401(client, store):
+def test_a_write_to_a_session_that_ended_meanwhile_is_401(client, store) -> None:
     client.get("/set")
     response = client.get("/ended-meanwhile")
     assert response.status_code == 401
@@ -177,7 +177,7 @@ def test_a_write_to_a_session_that_ended_meanwhile_is_401(client, store):
     assert client.get("/get").text == "None"
 
 
-def test_a_type_that_json_cannot_hold_is_an_error_in_the_log_only(client, caplog):
+def test_an_unsupported_type_is_an_error_only_in_the_log(client, caplog) -> None:
     response = client.get("/bad")
     assert response.status_code == 500
     assert "TypeError: session['basket'] holds a set" in caplog.text

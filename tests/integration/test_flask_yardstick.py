@@ -1,6 +1,6 @@
-"""`flask.session` is what a Flask programmer knows: Flask's own sessions and ours must pass the same tests.
+"""`flask.session` behaves as Flask documents it: Flask's own sessions and ours must pass the same tests.
 
-Where ours differ on purpose is at the end, and in docs/sessions.md.
+The intended differences of ours are at the end, and in docs/sessions.md.
 """
 
 import datetime
@@ -67,7 +67,7 @@ def client(app):
 
 
 def cookie_of(response) -> dict[str, str]:
-    """The attributes of the cookie that the response sets, in lower case; none if it sets none."""
+    """The attributes of the cookie that the response sets, in lower case; empty without a cookie."""
     parts = response.headers.get("Set-Cookie", "").lower().split("; ")
     return dict((part.partition("=")[::2]) for part in parts if part)
 
@@ -75,7 +75,7 @@ def cookie_of(response) -> dict[str, str]:
 # The mapping
 
 
-def test_it_is_a_mapping(app):
+def test_a_session_is_a_mapping(app) -> None:
     with app.test_request_context():
         session = flask.session
         assert not session
@@ -93,13 +93,13 @@ def test_it_is_a_mapping(app):
                 miss()
 
 
-def test_what_is_put_in_is_there_at_the_next_request_and_only_for_this_visitor(app, client):
+def test_values_are_available_to_the_next_request_of_the_same_client_only(app, client) -> None:
     client.get("/set/a/1")
     assert client.get("/get/a").text == "1"
     assert app.test_client().get("/get/a").text == "None"
 
 
-def test_a_template_reads_it_by_attribute_and_by_item(app, client):
+def test_templates_read_values_by_attribute_and_by_item(app, client) -> None:
     app.add_url_rule(
         "/page", view_func=lambda: flask.render_template_string("{{ session.a }}{{ session['a'] }}{{ session.b }}")
     )
@@ -107,7 +107,7 @@ def test_a_template_reads_it_by_attribute_and_by_item(app, client):
     assert client.get("/page").text == "11"
 
 
-def test_a_redirect_keeps_it(app, client):
+def test_a_redirect_keeps_the_session(app, client) -> None:
     @app.get("/redirect")
     def redirect():
         flask.session["a"] = "1"
@@ -119,7 +119,7 @@ def test_a_redirect_keeps_it(app, client):
 # accessed, modified, new
 
 
-def test_a_session_knows_whether_it_was_accessed_and_modified(app):
+def test_a_session_knows_whether_it_was_accessed_and_modified(app) -> None:
     with app.test_request_context():
         session = request_ctx._session
         assert not session.accessed
@@ -132,7 +132,7 @@ def test_a_session_knows_whether_it_was_accessed_and_modified(app):
 
 
 @pytest.mark.parametrize("change", ["pop", "clear", "setdefault", "update", "popitem"])
-def test_every_way_to_change_it_shows(app, client, change):
+def test_every_method_that_changes_the_session_sets_modified(app, client, change) -> None:
     arguments = {"pop": ["a"], "setdefault": ["b", 1], "update": [{"a": "2"}]}.get(change, [])
 
     @app.get("/change")
@@ -147,7 +147,7 @@ def test_every_way_to_change_it_shows(app, client, change):
     client.get("/change")
 
 
-def test_nested_changes_are_kept_if_the_app_says_so(app, client):
+def test_nested_changes_are_saved_with_modified_set(app, client) -> None:
     @app.get("/append")
     def append():
         flask.session.setdefault("list", []).append(1)
@@ -158,7 +158,7 @@ def test_nested_changes_are_kept_if_the_app_says_so(app, client):
 
 
 @pytest.mark.parametrize("path", ["/get/a", "/untouched"])
-def test_a_visitor_without_a_session_gets_no_cookie(client, path):
+def test_a_client_without_a_session_gets_no_cookie(client, path) -> None:
     assert "Set-Cookie" not in client.get(path).headers
 
 
@@ -176,7 +176,7 @@ ATTRIBUTES = {"domain": "example.com", "path": "/shop", "secure": "", "samesite"
 
 
 @pytest.mark.parametrize("http_only", [True, False])
-def test_the_cookie_has_the_attributes_that_were_set_also_when_it_is_deleted(app, client, http_only):
+def test_the_cookie_has_the_configured_attributes_also_when_deleted(app, client, http_only) -> None:
     app.config.update(SETTINGS, SESSION_COOKIE_HTTPONLY=http_only)
     where = {"base_url": "https://www.example.com", "environ_overrides": {"SCRIPT_NAME": "/shop"}}
     expected = ATTRIBUTES | ({"httponly": ""} if http_only else {})
@@ -197,24 +197,24 @@ def test_the_cookie_has_the_attributes_that_were_set_also_when_it_is_deleted(app
         ({"APPLICATION_ROOT": "/shop", "SESSION_COOKIE_PATH": "/"}, "/"),
     ],
 )
-def test_the_path_is_the_root_of_the_application_unless_it_is_set(app, client, settings, path):
+def test_the_cookie_path_defaults_to_the_application_root(app, client, settings, path) -> None:
     app.config.update(settings)
     assert cookie_of(client.get("/set/a/1"))["path"] == path
 
 
 @pytest.mark.parametrize(("samesite", "expected"), [(None, None), ("Lax", "lax"), ("Strict", "strict")])
-def test_same_site(app, client, samesite, expected):
+def test_same_site(app, client, samesite, expected) -> None:
     app.config["SESSION_COOKIE_SAMESITE"] = samesite
     assert cookie_of(client.get("/set/a/1")).get("samesite") == expected
 
 
-def test_a_wrong_setting_of_same_site_is_an_error(app, client):
+def test_an_invalid_setting_of_same_site_is_an_error(app, client) -> None:
     app.config["SESSION_COOKIE_SAMESITE"] = "sometimes"
     with pytest.raises(ValueError, match="SameSite"):
         client.get("/set/a/1")
 
 
-def test_an_interface_may_choose_the_cookie_by_the_request(app, client):
+def test_an_interface_may_choose_the_cookie_by_the_request(app, client) -> None:
     kind = type(app.session_interface)
     chosen = type("Chosen", (kind,), {"get_cookie_name": lambda self, app: flask.request.args.get("shop", "session")})
     app.session_interface.__class__ = chosen
@@ -224,7 +224,7 @@ def test_an_interface_may_choose_the_cookie_by_the_request(app, client):
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "A" * 45, "é", "a.b.c", "x" * 4000, '"', pytest.param(make_id(), id="id")])
-def test_a_foreign_cookie_is_an_empty_session(client, cookie):
+def test_a_foreign_cookie_is_an_empty_session(client, cookie) -> None:
     client.set_cookie("session", cookie)
     assert client.get("/get/a").text == "None"
     client.get("/set/a/1")
@@ -235,18 +235,18 @@ def test_a_foreign_cookie_is_an_empty_session(client, cookie):
 
 
 @pytest.mark.parametrize("path", ["/set/a/1", "/get/a", "/clear", "/permanent/on"])
-def test_what_used_the_session_varies_with_the_cookie(client, path):
+def test_responses_that_used_the_session_vary_on_cookie(client, path) -> None:
     for _ in range(2):
         assert client.get(path).headers.getlist("Vary") == ["Cookie"]
 
 
-def test_what_did_not_use_it_does_not_vary(client):
+def test_responses_without_the_session_do_not_vary(client) -> None:
     client.get("/set/a/1")
     assert "Vary" not in client.get("/untouched").headers
 
 
 @pytest.mark.parametrize("own", ["Cookie", "Accept-Encoding, Accept-Language"])
-def test_vary_is_added_to_what_the_app_varies_with(app, client, own):
+def test_cookie_is_added_to_the_vary_header_of_the_app(app, client, own) -> None:
     @app.get("/own")
     def view():
         flask.session["a"] = 1
@@ -259,7 +259,7 @@ def test_vary_is_added_to_what_the_app_varies_with(app, client, own):
 # permanent
 
 
-def test_a_cookie_ends_with_the_browser_unless_the_session_is_permanent(client):
+def test_a_cookie_ends_with_the_browser_unless_the_session_is_permanent(client) -> None:
     made = cookie_of(client.get("/set/a/1"))
     assert "max-age" not in made and "expires" not in made
     made = cookie_of(client.get("/permanent/on"))
@@ -269,7 +269,7 @@ def test_a_cookie_ends_with_the_browser_unless_the_session_is_permanent(client):
     assert client.get("/get/a").text == "1"
 
 
-def test_permanence_is_remembered_until_the_session_is_cleared(app, client):
+def test_permanence_is_remembered_until_the_session_is_cleared(app, client) -> None:
     app.add_url_rule("/", view_func=lambda: str(flask.session.permanent))
     assert client.get("/").text == "False"
     client.get("/set/a/1")
@@ -280,17 +280,17 @@ def test_permanence_is_remembered_until_the_session_is_cleared(app, client):
 
 
 @pytest.mark.parametrize("permanent", [True, False])
-def test_a_read_sets_no_cookie_when_the_app_wants_none_refreshed(app, client, permanent):
+def test_a_read_sets_no_cookie_without_refresh_each_request(app, client, permanent) -> None:
     app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     client.get("/set/a/1")
     client.get(f"/permanent/{'on' if permanent else 'off'}")
     assert "Set-Cookie" not in client.get("/get/a").headers
 
 
-# When and where it can be used
+# Contexts in which the session can be used
 
 
-def test_it_is_saved_last(app, client):
+def test_the_session_is_saved_after_all_callbacks(app, client) -> None:
     @app.after_request
     def count(response):
         flask.session["n"] = flask.session.get("n", 0) + 1
@@ -299,7 +299,7 @@ def test_it_is_saved_last(app, client):
     assert [client.get("/get/n").text for _ in range(3)] == ["None", "1", "2"]
 
 
-def test_it_is_there_before_the_request_and_in_an_early_answer(app, client):
+def test_the_session_is_available_in_before_request_and_in_its_response(app, client) -> None:
     @app.before_request
     def count():
         flask.session["n"] = flask.session.get("n", 0) + 1
@@ -309,7 +309,7 @@ def test_it_is_there_before_the_request_and_in_an_early_answer(app, client):
     assert [client.get("/get/n").text for _ in range(4)] == ["1", "2", "early", "4"]
 
 
-def test_it_can_be_read_at_the_end_of_the_request_but_not_saved_any_more(app, client):
+def test_the_session_can_be_read_but_not_saved_in_teardown(app, client) -> None:
     seen = []
 
     @app.teardown_request
@@ -322,7 +322,7 @@ def test_it_can_be_read_at_the_end_of_the_request_but_not_saved_any_more(app, cl
     assert seen == ["1", "1"]
 
 
-def test_it_is_saved_when_the_view_ends_in_an_http_error(app, client):
+def test_the_session_is_saved_when_the_view_aborts(app, client) -> None:
     @app.get("/abort")
     def view():
         flask.session["a"] = "1"
@@ -332,7 +332,7 @@ def test_it_is_saved_when_the_view_ends_in_an_http_error(app, client):
     assert client.get("/get/a").text == "1"
 
 
-def test_it_is_saved_with_the_page_that_answers_a_failure(app, client):
+def test_the_session_is_saved_when_the_view_raises(app, client) -> None:
     app.testing = False
 
     @app.get("/fail")
@@ -344,7 +344,7 @@ def test_it_is_saved_with_the_page_that_answers_a_failure(app, client):
     assert client.get("/get/a").text == "1"
 
 
-def test_a_url_converter_can_use_it(app, client):
+def test_a_url_converter_can_use_the_session(app, client) -> None:
     from werkzeug.routing import BaseConverter
 
     class Mine(BaseConverter):
@@ -357,7 +357,7 @@ def test_a_url_converter_can_use_it(app, client):
     assert client.get("/mine/x").text == "1x"
 
 
-def test_a_stream_can_read_it(app, client):
+def test_a_streamed_response_can_read_the_session(app, client) -> None:
     @app.get("/stream")
     def stream():
         @flask.stream_with_context
@@ -371,7 +371,7 @@ def test_a_stream_can_read_it(app, client):
     assert client.get("/stream").text == "11"
 
 
-def test_a_copy_of_the_request_shares_it(app, client):
+def test_a_copied_request_context_shares_the_session(app, client) -> None:
     @app.get("/copy")
     def copied():
         flask.session["b"] = "2"
@@ -386,7 +386,7 @@ def test_a_copy_of_the_request_shares_it(app, client):
     assert client.get("/copy").text == "12"
 
 
-def test_an_app_context_inside_a_request_has_the_same_session(app):
+def test_an_app_context_inside_a_request_has_the_same_session(app) -> None:
     with app.test_request_context():
         flask.session["a"] = 1
         with app.app_context():
@@ -394,7 +394,7 @@ def test_an_app_context_inside_a_request_has_the_same_session(app):
         assert flask.session["a"] == 1
 
 
-def test_a_request_inside_a_request_has_its_own_session(app):
+def test_a_request_inside_a_request_has_its_own_session(app) -> None:
     with app.test_request_context():
         flask.session["a"] = "outer"
         with app.test_request_context():
@@ -404,31 +404,31 @@ def test_a_request_inside_a_request_has_its_own_session(app):
         assert flask.session["a"] == "outer"
 
 
-def test_there_is_none_outside_a_request(app):
+def test_no_session_exists_outside_a_request(app) -> None:
     with app.app_context(), pytest.raises(RuntimeError, match="request context"):
         flask.session.get("a")
 
 
-def test_two_apps_in_one_process_have_their_own_sessions(app, client, redis):
+def test_two_apps_in_one_process_have_their_own_sessions(app, client, redis) -> None:
     store = redis_store(redis, lifetime=LIFETIME)
     other = make_app(type(app.session_interface)(*([store] if "Shared" in str(app.session_interface) else [])), "other")
     other.config["SESSION_COOKIE_NAME"] = "other"
     seen = []
 
-    @app.get("/ask-the-other")
-    def ask():
+    @app.get("/query-the-other")
+    def query():
         seen.append(other.test_client().get("/get/a").text)
         return flask.session["a"]
 
     client.get("/set/a/1")
-    assert client.get("/ask-the-other").text == "1"
+    assert client.get("/query-the-other").text == "1"
     assert seen == ["None"]
 
 
 # The test client
 
 
-def test_a_test_may_write_and_read_the_session(client):
+def test_a_test_may_write_and_read_the_session(client) -> None:
     with client.session_transaction() as session:
         assert len(session) == 0
         session["a"] = ["1"]
@@ -440,13 +440,13 @@ def test_a_test_may_write_and_read_the_session(client):
     assert client.get("/get/a").text == "None"
 
 
-def test_a_test_sees_the_session_of_the_request_that_was(client):
+def test_a_test_can_read_the_session_of_the_last_request(client) -> None:
     with client:
         client.get("/set/a/1")
         assert flask.session["a"] == "1"
 
 
-def test_a_test_client_without_cookies_has_no_session(app):
+def test_a_test_client_without_cookies_has_no_session(app) -> None:
     client = app.test_client(use_cookies=False)
     with pytest.raises(TypeError, match="Cookies are disabled"), client.session_transaction():
         pass
@@ -456,7 +456,7 @@ def test_a_test_client_without_cookies_has_no_session(app):
 
 
 def flash_and_get(app, messages, **how):
-    """What get_flashed_messages gives at the next request and, as text, at the one after."""
+    """The result of get_flashed_messages in the next request and in the request after it."""
 
     @app.get("/flash")
     def flash():
@@ -485,11 +485,11 @@ MESSAGES = [("message", "one"), ("error", "two"), ("message", "three")]
         ({"category_filter": ["message"], "with_categories": True}, [["message", "one"], ["message", "three"]]),
     ],
 )
-def test_flashed_messages_are_there_once(app, how, expected):
+def test_flashed_messages_are_returned_once(app, how, expected) -> None:
     assert flash_and_get(app, MESSAGES, **how) == (expected, [])
 
 
-def test_a_template_unpacks_flashed_messages(app, client):
+def test_a_template_unpacks_flashed_messages(app, client) -> None:
     page = (
         "{% for category, message in get_flashed_messages(with_categories=true) %}{{ category }}={{ message }};"
         "{% endfor %}"
@@ -505,26 +505,26 @@ def test_a_template_unpacks_flashed_messages(app, client):
     assert client.get("/page").text == "error=&lt;one&gt;;"
 
 
-def test_flashed_messages_of_the_same_request(app):
+def test_flashed_messages_of_the_same_request(app) -> None:
     with app.test_request_context():
         flask.flash("one")
         flask.flash("two")
         assert flask.session.modified
         assert flask.get_flashed_messages() == ["one", "two"]
-        assert flask.get_flashed_messages() == ["one", "two"], "they stay for this request"
+        assert flask.get_flashed_messages() == ["one", "two"], "they remain for this request"
 
 
-# Where ours differ on purpose: the table in docs/sessions.md
+# Intended differences: the table in docs/sessions.md
 
 
-def test_ours_need_no_secret_key(ours):
+def test_ours_need_no_secret_key(ours) -> None:
     ours.secret_key = None
     client = ours.test_client()
     client.get("/set/a/1")
     assert client.get("/get/a").text == "1"
 
 
-def test_ours_find_nested_changes_without_being_told(ours):
+def test_ours_detect_nested_changes_without_modified(ours) -> None:
     @ours.get("/append")
     def append():
         before = flask.session.modified
@@ -535,7 +535,7 @@ def test_ours_find_nested_changes_without_being_told(ours):
     assert [client.get("/append").json for _ in range(2)] == [[False, True, 1], [False, True, 2]]
 
 
-def test_ours_write_nothing_and_set_no_cookie_when_told_of_a_change_that_is_none(ours, redis):
+def test_ours_write_nothing_and_set_no_cookie_for_modified_without_a_change(ours, redis) -> None:
     @ours.get("/claim")
     def claim():
         flask.session.modified = True
@@ -543,12 +543,12 @@ def test_ours_write_nothing_and_set_no_cookie_when_told_of_a_change_that_is_none
 
     client = ours.test_client()
     client.get("/set/a/1")
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         assert "Set-Cookie" not in client.get("/claim").headers
     assert len(seen.sent) == 1
 
 
-def test_ours_know_whether_they_are_new(ours):
+def test_ours_know_whether_they_are_new(ours) -> None:
     client = ours.test_client()
 
     @ours.get("/new")
@@ -558,25 +558,25 @@ def test_ours_know_whether_they_are_new(ours):
 
     assert [client.get("/new").text for _ in range(2)] == ["True", "False"]
     client.set_cookie("session", make_id())
-    assert client.get("/new").text == "True", "the id that was brought is nobody's"
+    assert client.get("/new").text == "True", "the id of the request doesn't exist"
 
 
-@pytest.mark.parametrize(("asked", "given"), [(60, 60), (31 * 24 * 3600, LIFETIME)])
-def test_ours_have_a_permanent_cookie_that_lives_no_longer_than_the_store_allows(ours, asked, given):
-    ours.config["PERMANENT_SESSION_LIFETIME"] = datetime.timedelta(seconds=asked)
+@pytest.mark.parametrize(("requested", "granted"), [(60, 60), (31 * 24 * 3600, LIFETIME)])
+def test_ours_limit_a_permanent_cookie_to_the_lifetime_of_the_store(ours, requested, granted) -> None:
+    ours.config["PERMANENT_SESSION_LIFETIME"] = datetime.timedelta(seconds=requested)
     client = ours.test_client()
     made = cookie_of(client.get("/set/a/1"))
     assert "max-age" not in made
     made = cookie_of(client.get("/permanent/on"))
-    assert made["max-age"] == str(given)
+    assert made["max-age"] == str(granted)
     client.get("/clear")
     with client.session_transaction() as session:
         session["a"] = 1
         session.permanent = True
-    assert client.get_cookie("session").max_age == given
+    assert client.get_cookie("session").max_age == granted
 
 
-def test_ours_keep_a_permanent_cookie_permanent_under_a_new_id(ours):
+def test_ours_keep_a_permanent_cookie_permanent_under_a_new_id(ours) -> None:
     @ours.get("/rotate")
     def rotate():
         flask.session.rotate()
@@ -588,7 +588,7 @@ def test_ours_keep_a_permanent_cookie_permanent_under_a_new_id(ours):
     assert cookie_of(client.get("/rotate"))["max-age"] == str(LIFETIME)
 
 
-def test_ours_tell_of_a_permanent_session_that_was_saved_before_the_store_failed(ours):
+def test_ours_set_a_permanent_cookie_for_a_session_saved_before_the_store_failed(ours) -> None:
     def fail(*arguments):
         raise SessionStoreError
 
@@ -606,22 +606,22 @@ def test_ours_tell_of_a_permanent_session_that_was_saved_before_the_store_failed
     assert cookie_of(response)["max-age"] == str(LIFETIME)
 
 
-def test_ours_set_the_cookie_only_when_its_id_or_its_life_changes(ours):
+def test_ours_set_the_cookie_only_when_its_id_or_persistence_changes(ours) -> None:
     client = ours.test_client()
     made = [bool(cookie_of(client.get(path))) for path in ["/set/a/1", "/permanent/on"]]
     assert made == [True, True]
     for path in ("/permanent/on", "/set/a/2", "/get/a", "/untouched"):
         assert "Set-Cookie" not in client.get(path).headers
-    assert "Set-Cookie" not in ours.test_client().get("/clear").headers, "there is none to delete"
+    assert "Set-Cookie" not in ours.test_client().get("/clear").headers, "no cookie to delete"
 
 
-def test_ours_do_not_begin_because_an_app_makes_all_sessions_permanent(ours, redis):
+def test_ours_do_not_start_because_an_app_makes_all_sessions_permanent(ours, redis) -> None:
     @ours.before_request
     def make_permanent():
         flask.session.permanent = True
 
     client = ours.test_client()
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         for path in ("/get/a", "/clear"):
             assert "Set-Cookie" not in client.get(path).headers
     assert seen.sent == []
@@ -630,7 +630,7 @@ def test_ours_do_not_begin_because_an_app_makes_all_sessions_permanent(ours, red
     assert redis.session_keys() == []
 
 
-def test_ours_stay_when_the_last_value_goes(ours, redis):
+def test_ours_persist_when_the_last_value_is_removed(ours, redis) -> None:
     @ours.get("/pop")
     def pop():
         flask.session.pop("a")
@@ -642,19 +642,19 @@ def test_ours_stay_when_the_last_value_goes(ours, redis):
     assert len(redis.session_keys()) == 1, "another request may be writing to it"
 
 
-class Colour(enum.StrEnum):
+class Color(enum.StrEnum):
     RED = "red"
 
 
-@pytest.mark.parametrize("value", ["text", 1, 1.5, True, None, [1, [2]], {"a": {"b": [None]}}, Colour.RED])
-def test_what_json_can_hold_comes_back(client, value):
+@pytest.mark.parametrize("value", ["text", 1, 1.5, True, None, [1, [2]], {"a": {"b": [None]}}, Color.RED])
+def test_json_values_are_restored(client, value) -> None:
     with client.session_transaction() as session:
         session["a"] = value
     with client.session_transaction() as session:
         assert session["a"] == value
 
 
-def test_in_ours_a_tuple_comes_back_as_a_list(ours):
+def test_in_ours_a_tuple_becomes_a_list(ours) -> None:
     client = ours.test_client()
     with client.session_transaction() as session:
         session["a"] = (1, (2, 3))
@@ -669,20 +669,20 @@ def test_in_ours_a_tuple_comes_back_as_a_list(ours):
     [b"bytes", Markup("<b>"), uuid.uuid4(), datetime.datetime.now(datetime.UTC), {1, 2}, {1: "int key"}, object()],
     ids=lambda value: type(value).__name__,
 )
-def test_in_ours_what_json_cannot_hold_is_an_error_that_names_the_key(ours, value):
+def test_in_ours_an_unsupported_value_is_an_error_that_names_the_key(ours, value) -> None:
     client = ours.test_client()
     for nested in (value, [value], {"x": value}):
         with pytest.raises(TypeError, match=r"session\['basket'\]"), client.session_transaction() as session:
             session["basket"] = nested
 
 
-def test_in_ours_a_flashed_markup_is_an_error_and_no_page_with_tags_to_read(ours):
+def test_in_ours_a_flashed_markup_is_an_error(ours) -> None:
     ours.add_url_rule("/flash-markup", view_func=lambda: flask.flash(Markup("<b>")) or "")
     with pytest.raises(TypeError, match="'_flashes'.*Markup"):
         ours.test_client().get("/flash-markup")
 
 
-def test_in_a_template_the_names_of_ours_come_before_values(ours):
+def test_in_a_template_attributes_of_ours_hide_values(ours) -> None:
     page = "{{ session.user }} {{ session['user'] }}"
     ours.add_url_rule("/page", view_func=lambda: flask.render_template_string(page))
     client = ours.test_client()

@@ -1,4 +1,4 @@
-"""Releases of different age side by side on one Redis, as during a rolling deploy."""
+"""Older and newer releases with the same Redis, as during a rolling update."""
 
 import pytest
 from anynode.sessions import Session, SessionStoreError
@@ -20,7 +20,7 @@ def begin(store) -> str:
     return session.new_id
 
 
-def test_what_the_first_release_wrote_is_still_read_and_written(redis, store):
+def test_sessions_of_the_first_release_are_read_and_written(redis, store) -> None:
     session_id = begin(store)
     (key,) = redis.session_keys()
     for name in ("m:seen", "m:user", "m:handle", "m:address", "m:agent", "m:node"):
@@ -33,7 +33,7 @@ def test_what_the_first_release_wrote_is_still_read_and_written(redis, store):
     assert dict(Session(store, session.new_id)) == {"a": 1, "b": 2}
 
 
-def test_what_a_newer_release_added_is_left_alone(redis, store):
+def test_fields_of_a_newer_release_are_kept(redis, store) -> None:
     session_id = begin(store)
     (key,) = redis.session_keys()
     added = {"m:format": "1.7", "m:colour": "blue", "z:a": "\x00"}
@@ -50,7 +50,7 @@ def test_what_a_newer_release_added_is_left_alone(redis, store):
 
 
 @pytest.mark.parametrize("number", ["2", "2.1", "10"])
-def test_a_newer_format_is_neither_read_nor_dropped_nor_taken_for_a_logout(redis, store, number):
+def test_a_newer_format_is_neither_read_nor_dropped_nor_a_logout(redis, store, number) -> None:
     session_id = begin(store)
     (key,) = redis.session_keys()
     redis.admin.hset(key, "m:format", number)

@@ -1,4 +1,4 @@
-"""What is counted: each counter moves by exactly what happened, and by nothing else."""
+"""Session metrics: each event moves exactly its counters."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 
 class Metered:
-    """A store whose metrics are its own, and an app that uses it."""
+    """A store with metrics of its own, and an app that uses it."""
 
     def __init__(self, server, **options):
         self.registry = CollectorRegistry()
@@ -28,7 +28,7 @@ class Metered:
         return generate_latest(self.registry).decode()
 
     def counts(self) -> dict[str, float]:
-        """Every counter, and how often each step was timed: "logins", "ended logout", "store_seconds read"."""
+        """Every counter, and the number of timings of each step: "logins", "ended logout", "store_seconds read"."""
         return {
             " ".join([sample.name.removeprefix("anynode_sessions_"), *sample.labels.values()]): sample.value
             for metric in self.registry.collect()
@@ -37,8 +37,8 @@ class Metered:
         }
 
     @contextmanager
-    def watch(self):
-        """Collects by how much each counter moves."""
+    def record(self):
+        """Records the change of each counter."""
         before, moved = self.counts(), {}
         yield moved
         moved |= {
@@ -62,150 +62,150 @@ def begin(store, user=USER) -> str:
     return session.new_id
 
 
-def test_requests_with_a_session_and_without_one(metered):
-    with metered.watch() as moved:
+def test_requests_with_and_without_a_session(metered) -> None:
+    with metered.record() as moved:
         metered.client.get("/")
     assert moved == {"requests none": 1}
     log_in(metered.client)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         for _ in range(3):
             metered.client.get("/api/session")
     assert moved == {"requests found": 3, "store_seconds read": 3}
 
 
-def test_requests_that_do_not_use_the_session_are_not_counted(metered):
+def test_requests_that_do_not_use_the_session_are_not_counted(metered) -> None:
     log_in(metered.client)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         for path in ("/healthz", "/static/style.css", "/nothing"):
             metered.client.get(path)
     assert moved == {}
 
 
-def test_a_request_that_saves_what_it_cannot_is_counted_once(metered):
+def test_a_request_that_fails_to_save_is_counted_once(metered) -> None:
     from flask import session
 
     metered.app.add_url_rule("/set", view_func=lambda: session.update(bad=object()) or "")
-    with metered.watch() as moved:
+    with metered.record() as moved:
         assert metered.client.get("/set").status_code == 500
     assert moved == {"requests none": 1}
 
 
-def test_a_login_and_what_it_replaces(metered):
-    with metered.watch() as moved:
+def test_a_login_and_the_replaced_session(metered) -> None:
+    with metered.record() as moved:
         log_in(metered.client)
     assert moved == {"requests none": 1, "logins": 1, "store_seconds create": 1}
-    with metered.watch() as moved:
+    with metered.record() as moved:
         log_in(metered.client)
     steps = {"store_seconds read": 1, "store_seconds create": 1}
     assert moved == {"requests found": 1, "logins": 1, "ended replaced": 1} | steps
 
 
-def test_a_login_beyond_the_cap(redis):
+def test_a_login_beyond_the_limit(redis) -> None:
     metered = Metered(redis, per_user=2)
     for _ in range(2):
         begin(metered.store)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         begin(metered.store)
     assert moved == {"logins": 1, "ended cap": 1, "store_seconds create": 1}
 
 
-def test_a_session_of_nobody_is_no_login(metered):
-    with metered.watch() as moved, metered.client.session_transaction() as session:
+def test_a_session_without_a_user_is_no_login(metered) -> None:
+    with metered.record() as moved, metered.client.session_transaction() as session:
         session["cart"] = 1
     assert moved == {"store_seconds create": 1}
 
 
-def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered):
+def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered) -> None:
     session = Session(metered.store, begin(metered.store))
     session.rotate()
-    with metered.watch() as moved:
+    with metered.record() as moved:
         session.save()
         session.save()
     assert moved == {"rotations": 1, "store_seconds update": 1}
 
 
-def test_a_write_is_a_step_and_nothing_else(metered):
+def test_a_write_counts_only_as_a_step(metered) -> None:
     session = Session(metered.store, begin(metered.store))
     session["a"] = 2
-    with metered.watch() as moved:
+    with metered.record() as moved:
         session.save()
         session.increment("n")
     assert moved == {"store_seconds update": 1, "store_seconds increment": 1}
 
 
-def test_a_logout_ends_a_session_once(metered):
+def test_a_logout_ends_a_session_once(metered) -> None:
     log_in(metered.client)
     cookie = session_cookie(metered.client)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         metered.client.post("/api/logout", json={})
     assert moved == {"requests found": 1, "ended logout": 1, "store_seconds delete": 1}
     metered.client.set_cookie("session", cookie)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         metered.client.post("/api/logout", json={})
     assert moved == {"requests none": 1, "unknown_ids": 1, "store_seconds delete": 1}
 
 
-def test_a_logout_after_a_read_ends_a_session_once(metered):
+def test_a_logout_after_a_read_ends_a_session_once(metered) -> None:
     session = Session(metered.store, begin(metered.store))
-    with metered.watch() as moved:
+    with metered.record() as moved:
         session.get("a")
         session.end()
     assert moved == {"ended logout": 1, "store_seconds read": 1, "store_seconds delete": 1}
 
 
-def test_what_a_user_ends(metered):
+def test_sessions_ended_by_a_user(metered) -> None:
     ids = [begin(metered.store) for _ in range(5)]
     begin(metered.store, "bob")
     session = Session(metered.store, ids[0])
     other = Session(metered.store, ids[1]).handle
-    with metered.watch() as moved:
+    with metered.record() as moved:
         assert session.end_session(other)
         assert not session.end_session(other)
     assert moved == {"ended user": 1, "store_seconds read": 1, "store_seconds end_user": 2}
-    with metered.watch() as moved:
+    with metered.record() as moved:
         session.end_others()
         session.sessions()
     assert moved == {"ended others": 3, "store_seconds end_user": 1, "store_seconds list": 1}
     begin(metered.store)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         session.end_all()
     assert moved == {"ended all": 2, "store_seconds end_user": 1}
 
 
-def test_a_removed_account(metered):
+def test_sessions_of_a_removed_user(metered) -> None:
     log_in(metered.client)
     begin(metered.store)
     metered.app.extensions["users"]._hashes.pop(USER)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         assert metered.client.get("/api/session").status_code == 401
     steps = {"store_seconds read": 1, "store_seconds end_user": 1}
     assert moved == {"requests found": 1, "ended account_removed": 2} | steps
 
 
-def test_what_an_administrator_ends(metered):
+def test_sessions_ended_by_an_operator(metered) -> None:
     ids = [begin(metered.store) for _ in range(3)]
     begin(metered.store, "bob")
     run = metered.app.test_cli_runner().invoke
     handle = Session(metered.store, ids[0]).handle
     for arguments, number in ((["end", handle], 1), (["end", handle], 0), (["end-user", USER], 2), (["end-all"], 1)):
-        with metered.watch() as moved:
+        with metered.record() as moved:
             run(args=["sessions", *arguments], input="y\n")
         assert moved.get("ended admin", 0) == number, arguments
 
 
-def test_a_session_that_idled_out_is_an_unknown_id(metered, redis):
+def test_an_expired_session_is_an_unknown_id(metered, redis) -> None:
     log_in(metered.client)
     for key in redis.session_keys():
         redis.admin.pexpire(key, 0)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         metered.client.get("/api/session")
     assert moved == {"requests none": 1, "unknown_ids": 1, "store_seconds read": 1}
 
 
 @pytest.mark.parametrize("cookie", ["x", make_id() + "x", "../" + make_id()[3:]], ids=["short", "long", "path"])
-def test_what_cannot_be_an_id_is_rejected(metered, cookie):
+def test_an_invalid_id_is_rejected(metered, cookie) -> None:
     metered.client.set_cookie("session", cookie)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         metered.client.get("/")
         metered.client.get("/healthz")
     assert moved == {"requests none": 1, "rejected_ids": 2}
@@ -216,46 +216,46 @@ def _foreign(admin, key):
 
 
 @pytest.mark.parametrize("spoil", [lambda admin, key: admin.hset(key, "s:note", "{"), _foreign])
-def test_an_unreadable_session_ends_once(metered, redis, spoil):
+def test_an_unreadable_session_ends_once(metered, redis, spoil) -> None:
     log_in(metered.client)
     (key,) = redis.session_keys()
     spoil(redis.admin, key)
-    with metered.watch() as moved:
+    with metered.record() as moved:
         metered.client.get("/api/session")
     steps = {"store_seconds read": 1, "store_seconds delete": 1}
     assert moved == {"requests none": 1, "ended unreadable": 1} | steps
 
 
 @pytest.mark.parametrize("write", [lambda each: each.update(a=2), lambda each: each.increment("n")])
-def test_a_write_to_a_session_that_ended_meanwhile(metered, write):
+def test_a_write_to_a_session_that_ended_meanwhile(metered, write) -> None:
     one, other = (Session(metered.store, begin(metered.store)) for _ in range(2))
     one.get("a"), other.get("a")
     other.end_all()
-    with metered.watch() as moved, pytest.raises(SessionEnded):
+    with metered.record() as moved, pytest.raises(SessionEnded):
         write(one)
         one.save()
     step = "increment" if "store_seconds increment" in moved else "update"
     assert moved == {"conflicts": 1, f"store_seconds {step}": 1}
 
 
-def test_an_unreachable_store_and_the_breaker(redis):
+def test_an_unreachable_store_and_the_breaker(redis) -> None:
     class Nowhere:
         port = free_port()
 
     metered = Metered(Nowhere)
     metered.client.set_cookie("session", make_id())
-    with metered.watch() as moved:
+    with metered.record() as moved:
         for _ in range(5):
             assert metered.client.get("/api/session").status_code == 503
     counted = {"store_errors connection": 3, "store_refusals": 2, "store_seconds read": 3}
     assert moved == {"requests unavailable": 5} | counted
 
 
-def test_a_store_that_does_not_answer(own_redis):
+def test_a_store_that_does_not_answer(own_redis) -> None:
     metered = Metered(own_redis)
     session_id = begin(metered.store)
     own_redis.pause()
-    with metered.watch() as moved, pytest.raises(SessionStoreError):
+    with metered.record() as moved, pytest.raises(SessionStoreError):
         metered.store.read(session_id)
     own_redis.resume()
     assert moved == {"store_errors timeout": 1, "store_seconds read": 1}
@@ -263,25 +263,25 @@ def test_a_store_that_does_not_answer(own_redis):
     assert 0.3 <= seconds < 1, "the unit is seconds, and failed steps are timed too"
 
 
-def test_a_store_that_answers_with_an_error(own_redis):
+def test_a_store_that_answers_with_an_error(own_redis) -> None:
     metered = Metered(own_redis)
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "-evalsha")
-    with metered.watch() as moved, pytest.raises(SessionStoreError):
+    with metered.record() as moved, pytest.raises(SessionStoreError):
         metered.store.read(make_id())
     assert moved == {"store_errors error_reply": 1, "store_seconds read": 1}
 
 
-def test_a_session_of_a_newer_format(metered, redis):
+def test_a_session_of_a_newer_format(metered, redis) -> None:
     session_id = begin(metered.store)
     (key,) = redis.session_keys()
     redis.admin.hset(key, "m:format", "2")
-    with metered.watch() as moved, pytest.raises(SessionStoreError):
+    with metered.record() as moved, pytest.raises(SessionStoreError):
         metered.store.read(session_id)
     assert moved == {"store_errors newer_format": 1, "store_seconds read": 1}
 
 
-def test_every_series_is_there_before_anything_happens(metered):
-    """rate() doesn't see the step from nothing to one."""
+def test_every_series_exists_from_the_start(metered) -> None:
+    """rate() ignores the first value of a series."""
     fresh = metered.counts()
     assert set(fresh.values()) == {0}
     log_in(metered.client)
@@ -291,7 +291,7 @@ def test_every_series_is_there_before_anything_happens(metered):
     assert metered.counts().keys() == fresh.keys()
 
 
-def test_nothing_that_names_a_visitor_is_in_a_scrape(metered):
+def test_a_scrape_contains_no_personal_data(metered) -> None:
     log_in(metered.client)
     metered.client.get("/api/session")
     session_id = session_cookie(metered.client)
@@ -307,6 +307,6 @@ def test_nothing_that_names_a_visitor_is_in_a_scrape(metered):
     assert set(re.findall(r'(\w+)="', text)) == {"session", "cause", "kind", "step", "le"}
 
 
-def test_the_session_layer_does_without_prometheus_client():
+def test_the_session_layer_works_without_prometheus_client() -> None:
     program = "import sys; sys.modules['prometheus_client'] = None; import anynode.redis_client, anynode.sessions"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -1,4 +1,4 @@
-"""What happens when Redis doesn't answer: an honest 503, soon, and no harm."""
+"""Outages of Redis: a quick 503, no logout, and recovery."""
 
 import socketserver
 import threading
@@ -10,29 +10,40 @@ from http.client import HTTPConnection
 
 import pytest
 from anynode.sessions.ids import make_id
-from lib.demo_app import USER, assert_honest, log_in, make_app, session_cookie, timed, token, visit, when_well
-from lib.gunicorn_nodes import start_node, wait_until_it_serves
+from lib.app_nodes import start_node, stop_nodes, wait_until_healthy
+from lib.demo_app import (
+    USER,
+    assert_unavailable,
+    environ,
+    log_in,
+    logged_in_client,
+    make_app,
+    retry_503,
+    session_cookie,
+    timed,
+    token,
+)
 from lib.redis_server import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, free_port
 
-# What a visitor may ask for that needs a session
+# Requests that need a session
 READS = [
-    lambda visitor: visitor.get("/api/session"),
-    lambda visitor: visitor.get("/"),
-    lambda visitor: visitor.get("/sessions"),
+    lambda client: client.get("/api/session"),
+    lambda client: client.get("/"),
+    lambda client: client.get("/sessions"),
 ]
 WRITES = [
-    lambda visitor: visitor.post("/api/counter", json={}),
-    lambda visitor: visitor.put("/api/note", json={"note": "x"}),
-    lambda visitor: log_in(visitor.application.test_client()),
+    lambda client: client.post("/api/counter", json={}),
+    lambda client: client.put("/api/note", json={"note": "x"}),
+    lambda client: log_in(client.application.test_client()),
 ]
-# These may be done though nobody hears of it, and then they end the visitor's session.
+# Even if their response is lost, these may end the client's session.
 ENDS = [
-    lambda visitor: visitor.post("/api/logout", json={}),
-    lambda visitor: log_in(visitor),
+    lambda client: client.post("/api/logout", json={}),
+    lambda client: log_in(client),
 ]
 
 
-# Illnesses: what each of them does to the server or to the wire is mended at its end
+# Faults of the server or of the proxy; each fault is removed at the end of its block
 
 
 @contextmanager
@@ -76,13 +87,13 @@ def is_loading(server):
         for number in range(5000):
             pipeline.set(f"{PREFIX}ballast:{number}", "x" * 50, ex=1000)
         pipeline.execute()
-    server.admin.bgrewriteaof()  # loads key by key then, and answers in between
+    server.admin.bgrewriteaof()  # the server then loads key by key, and answers meanwhile
     while server.admin.info("persistence")["aof_rewrite_in_progress"]:
         time.sleep(0.02)
     server.kill()
     server.start("--key-load-delay 2000 --loading-process-events-interval-bytes 1024")
     yield
-    assert server.admin.info("persistence")["loading"], "all the time"
+    assert server.admin.info("persistence")["loading"], "until the end of the block"
     server.admin.config_set("key-load-delay", 0)
 
 
@@ -102,127 +113,129 @@ def forbids(server):
 
 
 @contextmanager
-def drops_packets(wire):
-    wire.is_dead = True
-    with wire.swallowing_connections():
+def drops_packets(fault_proxy):
+    fault_proxy.drops_data = True
+    with fault_proxy.ignoring_connections():
         yield
-    wire.is_dead = False
+    fault_proxy.drops_data = False
 
 
 @contextmanager
-def is_dead(wire):
-    wire.is_dead = True
+def drops_data(fault_proxy):
+    fault_proxy.drops_data = True
     yield
-    wire.is_dead = False
+    fault_proxy.drops_data = False
 
 
 @contextmanager
-def is_slow(wire):
-    wire.delay = 0.5
+def is_slow(fault_proxy):
+    fault_proxy.delay = 0.5
     yield
-    wire.delay = 0
+    fault_proxy.delay = 0
 
 
 @contextmanager
-def is_garbled(wire):
-    wire.garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+def is_garbled(fault_proxy):
+    fault_proxy.garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
     yield
-    wire.garbage = None
+    fault_proxy.garbage = None
 
 
 @pytest.mark.every_server
-@pytest.mark.parametrize("illness", [is_read_only, is_loading, has_another_password, forbids])
-def test_no_harm_while_the_server(illness, own_redis):
-    assert_harmless(own_redis.port, illness(own_redis))
+@pytest.mark.parametrize("fault", [is_read_only, is_loading, has_another_password, forbids])
+def test_the_app_tolerates_a_faulty_server(fault, own_redis) -> None:
+    assert_tolerated(own_redis.port, fault(own_redis))
 
 
-@pytest.mark.parametrize("illness", [is_killed, hangs])
-def test_no_harm_while_the_process(illness, own_redis):
-    assert_harmless(own_redis.port, illness(own_redis))
+@pytest.mark.parametrize("fault", [is_killed, hangs])
+def test_the_app_tolerates_a_faulty_process(fault, own_redis) -> None:
+    assert_tolerated(own_redis.port, fault(own_redis))
 
 
-@pytest.mark.parametrize("illness", [drops_packets, is_dead, is_slow, is_garbled])
-def test_no_harm_while_the_wire(illness, wire):
-    assert_harmless(wire.port, illness(wire))
+@pytest.mark.parametrize("fault", [drops_packets, drops_data, is_slow, is_garbled])
+def test_the_app_tolerates_a_faulty_network(fault, fault_proxy) -> None:
+    assert_tolerated(fault_proxy.port, fault(fault_proxy))
 
 
-def assert_harmless(port, illness):
-    """While it lasts, what needs a session is 503 within a second, and nothing else is; then all is well."""
+def assert_tolerated(port, fault):
+    """During the fault, only requests that need a session are 503, within a second; afterwards all succeed again."""
     calls = [*READS, *WRITES, *ENDS]
-    visitors = [visit(port, is_connected) for is_connected in (True, False) for _ in calls]
-    cookies = [session_cookie(each) for each in visitors]
-    patient = visit(port)
-    with illness, ThreadPoolExecutor(10) as threads:
-        tried = [partial(call, each) for call, each in zip(calls * 2, visitors, strict=True)]
-        for answer in threads.map(timed, tried):
-            assert_honest(*answer)
-        for _ in range(4):  # one failure opens nobody's circuit breaker, these do
-            assert_honest(*timed(lambda: patient.get("/")))
-        assert "Nothing is lost" in patient.get("/").text
-        assert "Nothing is lost" in patient.get("/api/session").json["error"]
+    clients = [logged_in_client(port, is_connected) for is_connected in (True, False) for _ in calls]
+    cookies = [session_cookie(each) for each in clients]
+    active = logged_in_client(port)
+    with fault, ThreadPoolExecutor(10) as threads:
+        requests = [partial(call, each) for call, each in zip(calls * 2, clients, strict=True)]
+        for result in threads.map(timed, requests):
+            assert_unavailable(*result)
+        for _ in range(4):  # unlike a single failure, these open the circuit breaker
+            assert_unavailable(*timed(lambda: active.get("/")))
+        assert "you are still logged in" in active.get("/").text
+        assert "you are still logged in" in active.get("/api/session").json["error"]
         for path in ("/healthz", "/static/style.css"):
-            assert patient.get(path).status_code == 200
-        assert patient.application.test_client().get("/").status_code == 200, "who has no session needs none"
-    response, seconds = timed(partial(when_well, partial(patient.get, "/api/session")))
+            assert active.get(path).status_code == 200
+        assert active.application.test_client().get("/").status_code == 200, "without a session"
+    response, seconds = timed(partial(retry_503, partial(active.get, "/api/session")))
     assert seconds < 2
     assert (response.json["user"], response.json["counter"]) == (USER, 0)
-    assert when_well(partial(patient.post, "/api/counter", json={})).status_code == 200
-    assert [session_cookie(each) for each in visitors] == cookies, "nobody was logged out"
-    for call, each in zip(calls * 2, visitors, strict=True):
+    assert retry_503(partial(active.post, "/api/counter", json={})).status_code == 200
+    assert [session_cookie(each) for each in clients] == cookies, "no client was logged out"
+    for call, each in zip(calls * 2, clients, strict=True):
         if call not in ENDS:
-            assert when_well(partial(each.get, "/api/session")).json["counter"] in (0, 1), "nothing was done twice"
+            assert retry_503(partial(each.get, "/api/session")).json["counter"] in (0, 1), "no write happened twice"
 
 
 @pytest.mark.every_server
-def test_a_full_redis_still_reads_and_ends_sessions(own_redis, unhurried):
-    visitor, leaving = visit(own_redis.port), visit(own_redis.port)
+def test_a_full_redis_still_reads_and_ends_sessions(own_redis, long_timeouts) -> None:
+    client, leaving = logged_in_client(own_redis.port), logged_in_client(own_redis.port)
     with is_full(own_redis):
         for key in own_redis.session_keys():
-            own_redis.admin.pexpire(key, 900_000)  # half of the idle time, so a read moves it
+            own_redis.admin.pexpire(key, 900_000)  # half of the idle time, so a read extends it
         for read in READS:
-            assert read(visitor).status_code == 200
+            assert read(client).status_code == 200
         for write in (*WRITES, log_in):
-            assert_honest(*timed(partial(write, visitor)))
+            assert_unavailable(*timed(partial(write, client)))
         cookie = session_cookie(leaving)
         assert leaving.post("/api/logout", json={}).status_code == 200
         leaving.set_cookie("session", cookie)
         assert leaving.get("/api/session").status_code == 401
-    assert visitor.post("/api/counter", json={}).json == {"counter": 1}
+    assert client.post("/api/counter", json={}).json == {"counter": 1}
 
 
 @pytest.mark.every_server
-@pytest.mark.parametrize("illness", [is_read_only, is_full, lacks_replicas, is_loading, forbids])
-def test_a_node_is_not_ready_while_the_server(illness, own_redis, unhurried):
+@pytest.mark.parametrize("fault", [is_read_only, is_full, lacks_replicas, is_loading, forbids])
+def test_a_node_is_not_ready_while_the_server(fault, own_redis, long_timeouts) -> None:
     client = make_app(own_redis.port).test_client()
     assert client.get("/readyz").status_code == 200
-    with illness(own_redis):
-        assert_honest(*timed(lambda: client.get("/readyz")))
-    assert when_well(lambda: client.get("/readyz")).status_code == 200
+    with fault(own_redis):
+        assert_unavailable(*timed(lambda: client.get("/readyz")))
+    assert retry_503(lambda: client.get("/readyz")).status_code == 200
 
 
-def test_where_the_name_leads_now_is_asked_when_a_primary_has_become_a_replica(own_redis, redis, wire, unhurried):
-    wire.target = own_redis.port
-    client = make_app(wire.port).test_client()
+def test_the_name_is_resolved_again_when_a_primary_has_become_a_replica(
+    own_redis, redis, fault_proxy, long_timeouts
+) -> None:
+    fault_proxy.target = own_redis.port
+    client = make_app(fault_proxy.port).test_client()
     assert log_in(client).status_code == 200
     own_redis.admin.replicaof("127.0.0.1", redis.port)
-    wire.target = redis.port
-    assert_honest(*timed(partial(log_in, client)))
+    fault_proxy.target = redis.port
+    assert_unavailable(*timed(partial(log_in, client)))
     assert log_in(client).status_code == 200
     own_redis.admin.replicaof("NO", "ONE")
 
 
 @pytest.mark.every_server
-def test_scripts_that_redis_forgot_are_loaded_again(redis, unhurried):
+def test_scripts_lost_by_redis_are_loaded_again(redis, long_timeouts) -> None:
     for call in (*READS, *WRITES, *ENDS):
-        visitor = visit(redis.port)
+        client = logged_in_client(redis.port)
         redis.admin.script_flush()
-        assert call(visitor).status_code == 200
-        assert visitor.get("/api/session").status_code == (401 if call is ENDS[0] else 200)
+        assert call(client).status_code == 200
+        assert client.get("/api/session").status_code == (401 if call is ENDS[0] else 200)
 
 
-def test_all_threads_at_once_get_their_503_within_a_second(wire):
-    app = make_app(wire.port)
-    wire.is_dead = True
+def test_all_threads_answer_503_within_a_second(fault_proxy) -> None:
+    app = make_app(fault_proxy.port)
+    fault_proxy.drops_data = True
     results = []
 
     def work():
@@ -237,10 +250,10 @@ def test_all_threads_at_once_get_their_503_within_a_second(wire):
         thread.join()
     assert len(results) == 36
     for response, seconds in results:
-        assert_honest(response, seconds)
+        assert_unavailable(response, seconds)
 
 
-def test_a_redis_that_dies_during_the_request_is_503_after_the_view(own_redis):
+def test_a_redis_that_dies_during_the_view_is_503(own_redis) -> None:
     app = make_app(own_redis.port)
     client = app.test_client()
     log_in(client)
@@ -253,11 +266,11 @@ def test_a_redis_that_dies_during_the_request_is_503_after_the_view(own_redis):
         return response
 
     app.view_functions["pages.note"] = note_while_redis_dies
-    assert_honest(*timed(lambda: client.post("/note", data={"csrf": csrf, "note": "x"})))
+    assert_unavailable(*timed(lambda: client.post("/note", data={"csrf": csrf, "note": "x"})))
 
 
 class _Mute(socketserver.BaseRequestHandler):
-    """Accepts any password, then never answers; notes which commands came."""
+    """Accepts any password, then never replies; records the received commands."""
 
     def handle(self):
         while data := self.request.recv(65536):
@@ -276,14 +289,14 @@ def mute_redis():
         server.shutdown()
 
 
-def test_a_command_without_an_answer_is_not_sent_again(mute_redis):
+def test_a_command_without_a_reply_is_not_sent_again(mute_redis) -> None:
     client = make_app(mute_redis.server_address[1]).test_client()
     client.set_cookie("session", make_id())
-    assert_honest(*timed(lambda: client.post("/api/counter", json={})))
-    assert mute_redis.commands == ["AUTH", "EVALSHA"], "and a connection begins with AUTH alone"
+    assert_unavailable(*timed(lambda: client.post("/api/counter", json={})))
+    assert mute_redis.commands == ["AUTH", "EVALSHA"], "a connection starts with AUTH only"
 
 
-def test_a_mute_redis_is_asked_only_now_and_then(mute_redis):
+def test_a_redis_that_never_replies_is_rarely_queried(mute_redis) -> None:
     client = make_app(mute_redis.server_address[1]).test_client()
     client.set_cookie("session", make_id())
     now = 0.0
@@ -292,9 +305,9 @@ def test_a_mute_redis_is_asked_only_now_and_then(mute_redis):
         client.get("/api/session")
     mute_redis.commands.clear()
     for _ in range(50):
-        assert_honest(*timed(lambda: client.get("/api/session")))
+        assert_unavailable(*timed(lambda: client.get("/api/session")))
     assert mute_redis.commands == []
-    assert_honest(*timed(lambda: client.get("/readyz")))
+    assert_unavailable(*timed(lambda: client.get("/readyz")))
     for path in ("/healthz", "/static/style.css"):
         assert client.get(path).status_code == 200
     now = 1.0
@@ -303,38 +316,37 @@ def test_a_mute_redis_is_asked_only_now_and_then(mute_redis):
         thread.start()
     for thread in threads:
         thread.join()
-    assert mute_redis.commands == ["AUTH", "EVALSHA"], "one of them was the probe"
+    assert mute_redis.commands == ["AUTH", "EVALSHA"], "a single probe"
 
 
-def test_a_few_threads_answer_what_needs_no_session_while_many_ask_for_theirs(mute_redis, tmp_path):
+def test_a_few_threads_serve_requests_without_a_session_while_many_wait_for_redis(mute_redis, tmp_path) -> None:
     log = tmp_path / "log"
     with log.open("w") as file:
-        node, port = start_node(mute_redis.server_address[1], file, workers=1, threads=4)
+        node, port = start_node(environ(mute_redis.server_address[1]), file, workers=1, threads=4)
     try:
-        wait_until_it_serves(port, log)
-        asked = [HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(40)]
+        wait_until_healthy(port, log)
+        connections = [HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(40)]
         began = time.monotonic()
-        for each in asked:
+        for each in connections:
             each.request("GET", "/api/session", headers={"Cookie": f"session={make_id()}", "Connection": "close"})
-        wait_until_it_serves(port, log)
+        wait_until_healthy(port, log)
         seconds = [time.monotonic() - began]
-        for each in asked:
+        for each in connections:
             response = each.getresponse()
             assert (response.status, response.headers["Retry-After"]) == (503, "1")
             seconds.append(time.monotonic() - began)
         assert max(seconds) < 1
     finally:
-        node.terminate()
-        node.wait(20)
+        stop_nodes([node])
 
 
-def test_an_acl_that_forbids_is_503_and_no_logout(own_redis):
+def test_an_acl_that_denies_is_503_and_no_logout(own_redis) -> None:
     client = make_app(own_redis.port).test_client()
     log_in(client)
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "-hmget")
-    for _ in range(10):  # Redis answers, so there is no reason to stop asking
-        assert_honest(*timed(lambda: client.get("/api/session")))
+    for _ in range(10):  # Redis answers, so the circuit breaker stays closed
+        assert_unavailable(*timed(lambda: client.get("/api/session")))
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "+hmget", "-evalsha")
-    assert_honest(*timed(lambda: client.get("/api/session")))
+    assert_unavailable(*timed(lambda: client.get("/api/session")))
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "+evalsha")
     assert client.get("/api/session").status_code == 200

@@ -1,4 +1,4 @@
-"""The pages for people."""
+"""The HTML pages."""
 
 import re
 from html.parser import HTMLParser
@@ -12,8 +12,8 @@ def page_login(client, user=USER, password=PASSWORD):
     return client.post("/login", data={"csrf": token(client), "username": user, "password": password})
 
 
-def test_looking_at_the_login_page_costs_no_session(client, redis):
-    with redis.watch() as seen:
+def test_the_login_page_needs_no_session(client, redis) -> None:
+    with redis.monitor() as seen:
         response = client.get("/")
     assert seen.sent == []
     assert response.status_code == 200
@@ -23,7 +23,7 @@ def test_looking_at_the_login_page_costs_no_session(client, redis):
     assert "Cookie" in response.headers["Vary"]
 
 
-def test_a_whole_visit(client):
+def test_login_use_and_logout(client) -> None:
     response = page_login(client)
     assert (response.status_code, response.location) == (303, "/")
     page = client.get("/").text
@@ -41,7 +41,7 @@ def test_a_whole_visit(client):
 
 
 @pytest.mark.parametrize("user", [USER, "nobody"])
-def test_a_wrong_login_does_not_tell_who_exists(client, user):
+def test_a_failed_login_does_not_reveal_existing_users(client, user) -> None:
     response = page_login(client, user, "wrong")
     assert response.status_code == 401
     assert "Wrong user name or password." in response.text
@@ -50,7 +50,7 @@ def test_a_wrong_login_does_not_tell_who_exists(client, user):
     assert session_cookie(client) is None
 
 
-def test_a_forged_login_form_is_refused(client):
+def test_a_forged_login_form_is_refused(client) -> None:
     for data in ({}, {"csrf": "x"}, {"csrf": token(client) + "x"}):
         response = client.post("/login", data={"username": USER, "password": PASSWORD} | data)
         assert response.status_code == 403
@@ -59,16 +59,16 @@ def test_a_forged_login_form_is_refused(client):
     assert session_cookie(client) is None
 
 
-def test_an_old_login_form_is_refused(client, monkeypatch):
+def test_an_expired_login_form_is_refused(client, monkeypatch) -> None:
     csrf = token(client)
     monkeypatch.setattr("anynode.csrf.LOGIN_FORM_SECONDS", -1)
     response = client.post("/login", data={"csrf": csrf, "username": USER, "password": PASSWORD})
     assert response.status_code == 403
-    assert "too old" in response.text
+    assert "has expired" in response.text
 
 
 @pytest.mark.parametrize("path", ["/counter", "/note", "/logout", "/sessions"])
-def test_a_form_needs_the_token_of_this_session(app, path):
+def test_a_form_needs_the_token_of_this_session(app, path) -> None:
     client, other = app.test_client(), app.test_client()
     login_form = token(client)
     page_login(client)
@@ -80,13 +80,13 @@ def test_a_form_needs_the_token_of_this_session(app, path):
 
 
 @pytest.mark.parametrize("path", ["/counter", "/note", "/sessions"])
-def test_a_form_without_a_login_is_401_with_a_way_to_log_in(client, path):
+def test_a_form_without_a_login_is_401_with_a_login_form(client, path) -> None:
     response = client.post(path, data={"csrf": "x"})
     assert response.status_code == 401
     assert 'action="/login"' in response.text
 
 
-def test_a_note_of_any_4096_characters_fits(logged_in):
+def test_a_note_of_any_4096_characters_fits(logged_in) -> None:
     note = "\U0001f600" * 4096
     assert logged_in.post("/note", data={"csrf": token(logged_in), "note": note}).status_code == 303
     assert logged_in.get("/api/session").json["note"] == note
@@ -96,7 +96,7 @@ def test_a_note_of_any_4096_characters_fits(logged_in):
     assert logged_in.get("/api/session").json["note"] == note
 
 
-def test_cookie_attributes(redis):
+def test_cookie_attributes(redis) -> None:
     _, plain = log_in(make_app(redis.port).test_client()).headers.getlist("Set-Cookie")
     assert re.fullmatch(r"session=[A-Za-z0-9_-]{45}; HttpOnly; Path=/; SameSite=Lax", plain)
     client = make_app(redis.port, APP_COOKIE_SECURE="true").test_client()
@@ -104,7 +104,7 @@ def test_cookie_attributes(redis):
     assert re.fullmatch(r"__Host-session=[A-Za-z0-9_-]{45}; Secure; HttpOnly; Path=/; SameSite=Lax", secure)
 
 
-def test_errors_are_pages_without_a_trace(client, app):
+def test_errors_are_pages_without_a_traceback(client, app) -> None:
     def broken():
         raise RuntimeError("the secret inside")
 
@@ -120,7 +120,7 @@ def test_errors_are_pages_without_a_trace(client, app):
 
 
 class Inline(HTMLParser):
-    """Finds what a policy without inline code or style would block, or what another site would serve."""
+    """Finds inline code and style, and links to other sites: a strict Content-Security-Policy would block them."""
 
     def __init__(self, page):
         super().__init__()
@@ -139,7 +139,7 @@ class Inline(HTMLParser):
 
 
 def every_page(app):
-    """Each template, with all that can be in it."""
+    """Each template with all of its parts."""
     client = app.test_client()
     yield client.get("/").text
     yield page_login(client, password="wrong").text
@@ -150,7 +150,7 @@ def every_page(app):
     yield app.test_client().post("/note", data={"csrf": "x"}).text
 
 
-def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(app):
+def test_pages_contain_nothing_inline_and_nothing_from_other_sites(app) -> None:
     tags = set()
     for page in map(Inline, every_page(app)):
         assert page.found == []
@@ -164,15 +164,15 @@ def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(app):
 
 
 def handles(client) -> list[str]:
-    """Of the sessions that the page offers to end."""
+    """The handles of the sessions that the page offers to end."""
     return re.findall(r'name="end" value="([A-Za-z0-9_-]{30})"', client.get("/sessions").text)
 
 
-def end_sessions(client, which, password=PASSWORD):
-    return client.post("/sessions", data={"csrf": token(client), "password": password, "end": which})
+def end_sessions(client, selected, password=PASSWORD):
+    return client.post("/sessions", data={"csrf": token(client), "password": password, "end": selected})
 
 
-def test_the_page_of_sessions_says_where_when_and_with_what(app, logged_in):
+def test_the_sessions_page_shows_address_time_and_agent(app, logged_in) -> None:
     other = app.test_client()
     where = {"environ_base": {"REMOTE_ADDR": "203.0.113.9"}, "headers": {"User-Agent": "<b>Browser"}}
     other.post("/api/login", json={"username": USER, "password": PASSWORD}, **where)
@@ -180,12 +180,12 @@ def test_the_page_of_sessions_says_where_when_and_with_what(app, logged_in):
     assert "from 203.0.113.9" in page
     assert "&lt;b&gt;Browser" in page
     assert page.count("on app1, last seen <time") == 2
-    assert page.count("This one") == 1
+    assert page.count("This session") == 1
     assert len(handles(logged_in)) == 1
     assert 'href="/sessions"' in logged_in.get("/").text
 
 
-def test_other_sessions_can_be_ended_one_by_one_or_all(app, logged_in):
+def test_other_sessions_can_be_ended_singly_or_all_at_once(app, logged_in) -> None:
     others = [app.test_client() for _ in range(3)]
     for each in others:
         log_in(each)
@@ -198,17 +198,17 @@ def test_other_sessions_can_be_ended_one_by_one_or_all(app, logged_in):
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])
-def test_ending_others_asks_for_the_password_again(app, logged_in, password):
+def test_ending_other_sessions_requires_the_password(app, logged_in, password) -> None:
     other = app.test_client()
     log_in(other)
-    for which in ("others", handles(logged_in)[0]):
-        response = end_sessions(logged_in, which, password)
+    for selected in ("others", handles(logged_in)[0]):
+        response = end_sessions(logged_in, selected, password)
         assert response.status_code == 403
         assert "Wrong password" in response.text
     assert other.get("/api/session").status_code == 200
 
 
-def test_nobody_ends_somebody_elses_session(app, logged_in):
+def test_users_can_not_end_sessions_of_others(app, logged_in) -> None:
     bob = app.test_client()
     page_login(bob, "bob")
     with bob.session_transaction() as session:
@@ -218,5 +218,5 @@ def test_nobody_ends_somebody_elses_session(app, logged_in):
     assert bob.get("/api/session").status_code == 200
 
 
-def test_the_page_of_sessions_needs_a_login(client):
+def test_the_sessions_page_requires_a_login(client) -> None:
     assert 'action="/login"' in client.get("/sessions").text

@@ -1,4 +1,4 @@
-"""What a session costs in Redis, and what is in Redis."""
+"""The Redis commands and the Redis values of a session."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def begin(store, **values) -> str:
 @pytest.fixture
 def store(redis):
     store = redis_store(redis)
-    # load the scripts, so that the counts below are those of every later request
+    # load the scripts, so that the tests count the commands of later requests
     session = Session(store, begin(store, a=1))
     session.increment("n")
     session["b"] = 1
@@ -41,18 +41,18 @@ def store(redis):
     return store
 
 
-def test_nothing_is_asked_until_the_session_is_used(redis, store):
+def test_redis_is_not_queried_until_the_session_is_used(redis, store) -> None:
     session_id = begin(store, a=1)
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         Session(store, session_id).save()
         dict(Session(store, None))
     assert seen.sent == []
 
 
-def test_a_fresh_read_is_one_command_without_a_write(redis, store):
+def test_a_fresh_read_is_a_single_command_without_a_write(redis, store) -> None:
     session_id = begin(store, a=1, b=2)
     before = redis.aof_bytes()
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         session = Session(store, session_id)
         assert session["a"] + session["b"] == 3
         session.save()
@@ -62,14 +62,14 @@ def test_a_fresh_read_is_one_command_without_a_write(redis, store):
         dict(Session(store, session_id))
     assert redis.aof_bytes() == before
     Session(store, session_id).increment("a")
-    assert redis.aof_bytes() > before, "control: a write does show"
+    assert redis.aof_bytes() > before, "control: a write changes the file"
 
 
-def test_a_stale_read_slides_the_expiry(redis, store):
+def test_a_stale_read_extends_the_expiry(redis, store) -> None:
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
     redis.admin.pexpire(key, 85_000)
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         dict(Session(store, session_id))
     assert seen.sent == ["EVALSHA"]
     assert seen.inside.count("PEXPIRE") == 1
@@ -77,7 +77,7 @@ def test_a_stale_read_slides_the_expiry(redis, store):
 
 
 @pytest.mark.parametrize("write", [lambda s: s.update(a=2), lambda s: s.rotate(), lambda s: s.increment("a")])
-def test_a_write_slides_the_expiry_though_the_read_was_long_ago(redis, store, write):
+def test_a_write_extends_the_expiry_long_after_the_read(redis, store, write) -> None:
     session = Session(store, begin(store, a=1))
     assert session["a"] == 1
     (key,) = redis.session_keys()
@@ -88,7 +88,7 @@ def test_a_write_slides_the_expiry_though_the_read_was_long_ago(redis, store, wr
     assert 99_000 < redis.admin.pttl(key) <= 100_000
 
 
-def test_the_expiry_never_passes_the_lifetime(redis):
+def test_the_expiry_never_exceeds_the_lifetime(redis) -> None:
     store = redis_store(redis, idle=100, lifetime=50)
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
@@ -108,17 +108,17 @@ def test_the_expiry_never_passes_the_lifetime(redis):
         (lambda s: s.end(), ["EVALSHA"]),
     ],
 )
-def test_the_commands_of_a_change(redis, store, change, commands):
+def test_the_commands_of_a_change(redis, store, change, commands) -> None:
     for _ in range(2):  # the first time also loads the scripts
         session_id = begin(store, a=1)
-        with redis.watch() as seen:
+        with redis.monitor() as seen:
             session = Session(store, session_id)
             change(session)
             session.save()
     assert seen.sent == commands
 
 
-def test_a_write_touches_only_what_changed_and_counts(redis, store):
+def test_a_write_updates_only_changed_fields_and_the_version(redis, store) -> None:
     session_id = begin(store, a=1, b=2)
     (key,) = redis.session_keys()
     assert redis.admin.hget(key, "m:version") == "1"
@@ -130,14 +130,14 @@ def test_a_write_touches_only_what_changed_and_counts(redis, store):
     assert dict(Session(store, session_id)) == {"a": 9, "b": 3}
 
 
-def test_the_id_is_not_in_redis(redis, store):
+def test_the_id_is_not_in_redis(redis, store) -> None:
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
     assert key == f"{PREFIX}session:{{{session_id[:2]}}}{hashlib.sha256(session_id.encode()).hexdigest()}"
     assert session_id not in key + json.dumps(redis.admin.hgetall(key))
 
 
-def test_old_and_new_key_share_a_cluster_slot(redis, store):
+def test_old_and_new_key_share_a_cluster_slot(redis, store) -> None:
     session = Session(store, begin(store, a=1))
     (old,) = redis.session_keys()
     session.rotate()
@@ -147,7 +147,7 @@ def test_old_and_new_key_share_a_cluster_slot(redis, store):
     assert key_slot(old.encode()) == key_slot(new.encode())
 
 
-def test_scripts_that_redis_forgot_are_loaded_again(redis, store):
+def test_scripts_lost_by_redis_are_loaded_again(redis, store) -> None:
     session_id = begin(store, a=1)
     redis.admin.script_flush()
     session = Session(store, session_id)
@@ -191,7 +191,7 @@ def _field(name, data):
         _field(b"s:\xff", "1"),
     ],
 )
-def test_an_unreadable_session_is_dropped(redis, store, spoil, caplog):
+def test_an_unreadable_session_is_dropped(redis, store, spoil, caplog) -> None:
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
     spoil(redis.admin, key)
@@ -209,8 +209,8 @@ def test_an_unreadable_session_is_dropped(redis, store, spoil, caplog):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=st.dictionaries(st.sampled_from(["m:expires", "m:created", "m:format", "s:a"]), st.binary(max_size=20)))
-def test_no_planted_value_breaks_a_read(redis, store, fields):
-    # A number there is a newer release's format, which is another case: see test_formats.py.
+def test_no_planted_value_breaks_a_read(redis, store, fields) -> None:
+    # A number is the format of a newer release: see test_formats.py.
     assume(not re.match(rb"\d", fields.get("m:format", b"")))
     session_id = begin(store, a=1)
     key = store._key(session_id)
@@ -219,13 +219,13 @@ def test_no_planted_value_breaks_a_read(redis, store, fields):
     dict(Session(store, session_id))
 
 
-def test_a_client_that_decodes_is_refused(redis: RedisServer):
+def test_a_client_with_decode_responses_is_refused(redis: RedisServer) -> None:
     with pytest.raises(ValueError, match="decode_responses"):
         RedisStore(Redis(port=redis.port, decode_responses=True), prefix="x", idle=1, lifetime=1)
 
 
-def test_reading_an_unknown_id_is_one_command(redis, store):
-    with redis.watch() as seen:
+def test_reading_an_unknown_id_is_a_single_command(redis, store) -> None:
+    with redis.monitor() as seen:
         assert dict(Session(store, make_id())) == {}
     assert seen.sent == ["EVALSHA"]
     assert redis.session_keys() == []

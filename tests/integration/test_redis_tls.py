@@ -1,13 +1,12 @@
-"""Redis behind TLS: the app talks only to one who shows a certificate of the right CA, for the right name, in time."""
+"""Redis with TLS: the app requires a certificate of the right CA, for the right name, within its validity period."""
 
 import re
 import ssl
 
 import pytest
-from anynode.config import ConfigError
 from anynode.redis_client import client_options
 from lib.certificates import Authority
-from lib.demo_app import assert_honest, log_in, make_app
+from lib.demo_app import assert_unavailable, log_in, make_app
 from lib.redis_server import REDIS_PASSWORD, RedisServer
 from redis import Redis, RedisError, SentinelManagedSSLConnection
 from redis.sentinel import Sentinel
@@ -20,7 +19,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def serve(server_name, tmp_path):
-    """Start a Redis that shows a pair, or none."""
+    """Starts Redis with a certificate, or without TLS."""
     servers = []
 
     def start(pair):
@@ -37,74 +36,65 @@ def node(server, authority):
 
 
 @pytest.mark.every_server
-def test_sessions_travel_over_tls(serve, authority, unhurried):
+def test_sessions_use_tls(serve, authority, long_timeouts) -> None:
     server = serve(authority.issue("127.0.0.1"))
-    visitor = node(server, authority)
-    assert log_in(visitor).status_code == 200
-    assert visitor.post("/api/counter", json={}).json["counter"] == 1
-    assert visitor.get("/api/session").json["counter"] == 1
+    client = node(server, authority)
+    assert log_in(client).status_code == 200
+    assert client.post("/api/counter", json={}).json["counter"] == 1
+    assert client.get("/api/session").json["counter"] == 1
     with pytest.raises(RedisError), Redis(port=server.port, **client_options()) as plain:
         plain.ping()
 
 
 @pytest.mark.every_server
-def test_a_new_certificate_is_shown_without_losing_a_connection(serve, authority, unhurried):
-    """What the role does when it has renewed one."""
+def test_a_new_certificate_is_used_without_closing_connections(serve, authority, long_timeouts) -> None:
+    """The role does this after it has renewed a certificate."""
     old = authority.issue("127.0.0.1", title="old")
     server = serve(old)
-    visitor = node(server, authority)
-    assert log_in(visitor).status_code == 200
+    client = node(server, authority)
+    assert log_in(client).status_code == 200
     kept = server.admin.client_list()
     new = authority.issue("127.0.0.1", title="new")
     new.certificate.replace(old.certificate)
     new.key.replace(old.key)
     server.admin.execute_command("CONFIG", "SET", "tls-cert-file", str(old.certificate), "tls-key-file", str(old.key))
     assert ssl.get_server_certificate(("127.0.0.1", server.port)).split() == old.certificate.read_text().split()
-    assert visitor.post("/api/counter", json={}).json["counter"] == 1
+    assert client.post("/api/counter", json={}).json["counter"] == 1
     assert {each["id"] for each in kept} <= {each["id"] for each in server.admin.client_list()}
 
 
-WRONG = {
+INVALID = {
     "another CA": "unable to get local issuer certificate|self-signed certificate",
     "another name": "IP address mismatch",
     "no name": "IP address mismatch",
-    "ended": "certificate has expired",
-    "not begun": "certificate is not yet valid",
+    "expired": "certificate has expired",
+    "not yet valid": "certificate is not yet valid",
     "plain text": "[Tt]imeout|WRONG_VERSION_NUMBER|EOF",
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_a_redis_that_can_not_prove_who_it_is_is_not_spoken_to(serve, authority, tmp_path, caplog, wrong):
-    """The visitor gets an honest 503, the log says why, and no command arrives."""
+@pytest.mark.parametrize("kind", INVALID)
+def test_a_redis_with_an_invalid_certificate_gets_no_command(serve, authority, tmp_path, caplog, kind) -> None:
+    """The client gets 503, the log names the reason, and no command arrives."""
     pairs = {
         "another CA": lambda: Authority(tmp_path, "other").issue("127.0.0.1"),
         "another name": lambda: authority.issue("127.0.0.2", "localhost"),
         "no name": lambda: authority.issue(title="127.0.0.1"),
-        "ended": lambda: authority.issue("127.0.0.1", begins=-2, days=-1),
-        "not begun": lambda: authority.issue("127.0.0.1", begins=1),
+        "expired": lambda: authority.issue("127.0.0.1", begins=-2, days=-1),
+        "not yet valid": lambda: authority.issue("127.0.0.1", begins=1),
         "plain text": lambda: None,
     }
-    server = serve(pairs[wrong]())
-    visitor = node(server, authority)
-    assert_honest(log_in(visitor))
-    said = [record.getMessage() for record in caplog.records if "session store: " in record.getMessage()]
-    assert said and re.search(WRONG[wrong], said[0]), said
+    server = serve(pairs[kind]())
+    client = node(server, authority)
+    assert_unavailable(log_in(client))
+    logged = [record.getMessage() for record in caplog.records if "session store: " in record.getMessage()]
+    assert logged and re.search(INVALID[kind], logged[0]), logged
     assert "app" not in {each["user"] for each in server.admin.client_list()}
     assert server.admin.acl_log() == []
 
 
-@pytest.mark.parametrize("content", [None, "", "not a certificate"])
-def test_a_ca_that_can_not_be_read_stops_the_start(tmp_path, content):
-    path = tmp_path / "ca.crt"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(ConfigError, match=rf"APP_REDIS_CA_FILE is {path}, which holds no certificate .*: name the CA"):
-        make_app(APP_REDIS_CA_FILE=str(path))
-
-
-def test_any_client_of_redis_can_be_told(serve, authority, unhurried):
-    """The options are redis-py's own, so that those who bring another client, or Sentinel's, have TLS, too."""
+def test_client_options_configure_tls_for_any_client(serve, authority, long_timeouts) -> None:
+    """The options are redis-py's own, so that other clients, such as Sentinel's, can use TLS, too."""
     server = serve(authority.issue("127.0.0.1"))
     account = {"username": "app", "password": REDIS_PASSWORD}
     with Redis(host="127.0.0.1", port=server.port, **account, **client_options(str(authority.file))) as client:

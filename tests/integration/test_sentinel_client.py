@@ -1,4 +1,4 @@
-"""A primary, its replica, and a Sentinel who knows which is which."""
+"""A primary, its replicas, and Sentinel."""
 
 import subprocess
 import time
@@ -19,7 +19,7 @@ SERVICE = "sessions"
 def trio(server_name, tmp_path_factory):
     """A primary and its two replicas."""
     options = f"--masteruser admin --masterauth {REDIS_PASSWORD} --repl-diskless-sync-delay 0"
-    # who has lost all replicas may have been replaced, and must not accept what nobody will ever see
+    # a primary without replicas may have been replaced: it must not accept writes, which would be lost
     options += " --min-replicas-to-write 1"
     primary = RedisServer(tmp_path_factory.mktemp("primary"), server_name, options).start()
     options += f" --replicaof 127.0.0.1 {primary.port}"
@@ -82,7 +82,7 @@ def begin(store, **values) -> str:
     return session.new_id
 
 
-def test_a_session_lives_through_all_its_steps(store):
+def test_all_steps_of_a_session(store) -> None:
     session = Session(store, begin(store, a=1))
     session.rotate()
     session.increment("n")
@@ -95,19 +95,19 @@ def test_a_session_lives_through_all_its_steps(store):
     store.ping()
 
 
-def test_sessions_outlive_a_failover(store, sentinel, trio):
+def test_sessions_survive_a_failover(store, sentinel, trio) -> None:
     primary, *replicas = trio
     kept, ended = begin(store, a=1), begin(store, a=2)
     Session(store, ended).end()
     with primary.admin.pipeline(transaction=False) as pipeline:
         pipeline.set(f"{PREFIX}last", "1", ex=100)
-        pipeline.execute_command("WAIT", 2, 10_000)  # the replicas have this, and so all before
+        pipeline.execute_command("WAIT", 2, 10_000)  # the replicas have this write, and so all earlier writes
         assert pipeline.execute()[1] == 2
     wait_until(lambda: sentinel.sentinel_failover(SERVICE))
     wait_until(lambda: primary_of(sentinel) != primary.port)
     (promoted,) = (each for each in replicas if each.port == primary_of(sentinel))
     began = time.monotonic()
-    # until its last replica leaves it, the old primary may go on for a moment
+    # until its last replica disconnects, the old primary may accept writes
     wait_until(lambda: Session(store, kept).increment("n") and promoted.admin.hexists(*promoted.session_keys(), "s:n"))
     assert time.monotonic() - began < 5
     assert Session(store, kept)["a"] == 1

@@ -1,4 +1,4 @@
-"""What a session does, whatever store it is in."""
+"""The contract of a session, with any store."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ def read(store, session_id) -> dict:
     return dict(Session(store, session_id))
 
 
-def test_values_are_kept(store):
+def test_values_are_kept(store) -> None:
     values = {
         "text": "ä\n\U0001f600 \ud83d",
         "number": 3,
@@ -34,13 +34,13 @@ def test_values_are_kept(store):
     assert read(store, begin(store, **values)) == values
 
 
-def test_an_id_is_new_random_and_of_one_shape(store):
+def test_an_id_is_new_and_well_formed(store) -> None:
     ids = {begin(store, a=1) for _ in range(20)}
     assert len(ids) == 20
     assert all(is_id(each) and len(each) == 45 for each in ids)
 
 
-def test_nothing_put_in_nothing_stored(store):
+def test_an_empty_session_is_not_stored(store) -> None:
     session = Session(store, None)
     assert not session
     session.rotate()
@@ -48,7 +48,7 @@ def test_nothing_put_in_nothing_stored(store):
     assert session.new_id is None
 
 
-def test_an_unknown_id_is_not_adopted(store):
+def test_an_unknown_id_is_not_adopted(store) -> None:
     forged = make_id()
     session = Session(store, forged)
     session["a"] = 1
@@ -57,7 +57,7 @@ def test_an_unknown_id_is_not_adopted(store):
     assert read(store, forged) == {}
 
 
-def test_a_nested_change_is_saved(store):
+def test_a_nested_change_is_saved(store) -> None:
     session_id = begin(store, roles=["reader"], deep={"a": {"b": 1}})
     session = Session(store, session_id)
     session["roles"].append("writer")
@@ -66,7 +66,7 @@ def test_a_nested_change_is_saved(store):
     assert read(store, session_id) == {"roles": ["reader", "writer"], "deep": {"a": {"b": 2}}}
 
 
-def test_deleted_values_are_gone(store):
+def test_deleted_values_are_removed(store) -> None:
     session_id = begin(store, a=1, b=2)
     session = Session(store, session_id)
     del session["a"]
@@ -74,7 +74,7 @@ def test_deleted_values_are_gone(store):
     assert read(store, session_id) == {"b": 2}
 
 
-def test_writes_of_different_keys_at_once_are_both_kept(store):
+def test_concurrent_writes_to_different_keys_are_both_kept(store) -> None:
     session_id = begin(store, a=0, b=0)
     one, other = Session(store, session_id), Session(store, session_id)
     one["a"], other["b"] = 1, 1
@@ -83,7 +83,7 @@ def test_writes_of_different_keys_at_once_are_both_kept(store):
     assert read(store, session_id) == {"a": 1, "b": 1}
 
 
-def test_a_slow_read_does_not_erase_a_write(store):
+def test_a_slow_read_does_not_erase_a_write(store) -> None:
     session_id = begin(store, a=0)
     slow = Session(store, session_id)
     assert slow["a"] == 0
@@ -95,7 +95,7 @@ def test_a_slow_read_does_not_erase_a_write(store):
 
 
 @pytest.mark.parametrize("write", [lambda s: s.update(b=2), lambda s: s.rotate(), lambda s: s.pop("a")])
-def test_an_ended_session_does_not_come_back(store, write):
+def test_an_ended_session_does_not_come_back(store, write) -> None:
     session_id = begin(store, a=1)
     in_flight = Session(store, session_id)
     assert in_flight["a"] == 1
@@ -113,7 +113,7 @@ def test_an_ended_session_does_not_come_back(store, write):
     assert read(store, in_flight.new_id) == {"flash": "you were logged out"}
 
 
-def test_a_reader_in_flight_does_not_bring_an_ended_session_back(store):
+def test_a_concurrent_read_does_not_restore_an_ended_session(store) -> None:
     session_id = begin(store, a=1)
     in_flight = Session(store, session_id)
     assert in_flight["a"] == 1
@@ -122,7 +122,7 @@ def test_a_reader_in_flight_does_not_bring_an_ended_session_back(store):
     assert read(store, session_id) == {}
 
 
-def test_rotate_keeps_values_and_kills_the_old_id(store):
+def test_rotate_keeps_values_and_invalidates_the_old_id(store) -> None:
     old = begin(store, a=1)
     session = Session(store, old)
     created = session.created
@@ -135,7 +135,7 @@ def test_rotate_keeps_values_and_kills_the_old_id(store):
     assert Session(store, session.new_id).created == created
 
 
-def test_rotate_keeps_what_another_request_wrote_meanwhile(store):
+def test_rotate_keeps_what_another_request_wrote_meanwhile(store) -> None:
     old = begin(store, a=1)
     session = Session(store, old)
     session.rotate()
@@ -144,7 +144,7 @@ def test_rotate_keeps_what_another_request_wrote_meanwhile(store):
     assert read(store, session.new_id) == {"a": 1, "b": 1}
 
 
-def test_login_replaces_the_session(store):
+def test_login_replaces_the_session(store) -> None:
     old = begin(store, leftover=1)
     before = Session(store, old).created
     time.sleep(0.002)
@@ -158,7 +158,7 @@ def test_login_replaces_the_session(store):
     assert Session(store, session.new_id).created > before
 
 
-def test_a_rotated_id_does_not_come_back(store):
+def test_a_rotated_id_does_not_come_back(store) -> None:
     old = begin(store, a=1)
     in_flight = Session(store, old)
     in_flight["a"] = 2
@@ -167,11 +167,11 @@ def test_a_rotated_id_does_not_come_back(store):
     login.save()
     with pytest.raises(SessionEnded):
         in_flight.save()
-    assert not in_flight.is_cookie_dead, "the visitor's cookie may be the new one by now"
+    assert not in_flight.is_cookie_dead, "the client may already have the new cookie"
     assert read(store, login.new_id) == {"a": 1}
 
 
-def test_clearing_without_putting_in_ends_the_session(store):
+def test_clear_without_new_values_ends_the_session(store) -> None:
     session_id = begin(store, a=1)
     session = Session(store, session_id)
     session.clear()
@@ -180,7 +180,7 @@ def test_clearing_without_putting_in_ends_the_session(store):
     assert store.read(session_id) is None
 
 
-def test_a_session_can_begin_again_after_its_end(store):
+def test_a_session_can_start_again_after_its_end(store) -> None:
     old = begin(store, a=1)
     session = Session(store, old)
     session.end()
@@ -191,7 +191,7 @@ def test_a_session_can_begin_again_after_its_end(store):
     assert read(store, session.new_id) == {"b": 2}
 
 
-def test_increment_is_at_once_and_in_step(store):
+def test_increment_is_immediate_and_consistent(store) -> None:
     session_id = begin(store, a=1)
     session = Session(store, session_id)
     assert session.increment("n") == 1
@@ -202,7 +202,7 @@ def test_increment_is_at_once_and_in_step(store):
     assert read(store, session_id) == {"a": 2, "n": 6}, "the save must not write the counter again"
 
 
-def test_increments_at_once_all_count(store):
+def test_concurrent_increments_all_count(store) -> None:
     session_id = begin(store, n=0)
     results = []
 
@@ -218,7 +218,7 @@ def test_increments_at_once_all_count(store):
     assert sorted(results) == list(range(1, 201))
 
 
-def test_increment_adds_to_what_this_request_set(store):
+def test_increment_adds_to_what_this_request_set(store) -> None:
     session_id = begin(store, n=1)
     session = Session(store, session_id)
     session["n"] = 10
@@ -227,14 +227,14 @@ def test_increment_adds_to_what_this_request_set(store):
     assert read(store, session_id) == {"n": 11}
 
 
-def test_increment_in_a_new_session(store):
+def test_increment_in_a_new_session(store) -> None:
     session = Session(store, None)
     assert session.increment("n", 2) == 2
     session.save()
     assert read(store, session.new_id) == {"n": 2}
 
 
-def test_increment_of_an_ended_session_says_so(store):
+def test_increment_of_an_ended_session_raises(store) -> None:
     session_id = begin(store, n=1)
     session = Session(store, session_id)
     assert session["n"] == 1
@@ -247,7 +247,7 @@ def test_increment_of_an_ended_session_says_so(store):
 
 
 @pytest.mark.parametrize("value", ["3x", "3", 1.5, None, [1], True])
-def test_increment_of_something_else_is_a_type_error(store, value):
+def test_increment_of_another_type_is_a_type_error(store, value) -> None:
     for session in (Session(store, begin(store, n=value)), Session(store, None)):
         session.setdefault("n", value)
         with pytest.raises(TypeError, match="integer|can't increment"):
@@ -258,15 +258,15 @@ def test_increment_of_something_else_is_a_type_error(store, value):
     ("value", "name"),
     [({1}, "set"), (b"x", "bytes"), ({1: 2}, "int key"), ([object()], "object"), (float("nan"), "float")],
 )
-def test_what_json_cannot_hold_is_named(store, value, name):
+def test_an_unsupported_value_is_named(store, value, name) -> None:
     session = Session(store, None)
     session["basket"] = value
     with pytest.raises(TypeError, match=f"basket.*{name}"):
         session.save()
-    session.save()  # as Flask does while it answers the error
+    session.save()  # as Flask does for the error response
 
 
-def test_a_list_in_itself_is_named(store):
+def test_a_recursive_list_is_named(store) -> None:
     session = Session(store, None)
     session["loop"] = loop = []
     loop.append(loop)
@@ -274,14 +274,14 @@ def test_a_list_in_itself_is_named(store):
         session.save()
 
 
-def test_a_key_must_be_text(store):
+def test_a_key_must_be_a_string(store) -> None:
     session = Session(store, None)
     session[1] = 2
     with pytest.raises(TypeError, match="int"):
         session.save()
 
 
-def test_idling_ends_a_session_and_use_keeps_it(make_store):
+def test_a_session_expires_unless_it_is_used(make_store) -> None:
     store = make_store(idle=0.4)
     used, idle = begin(store, a=1), begin(store, a=1)
     for _ in range(5):
@@ -290,7 +290,7 @@ def test_idling_ends_a_session_and_use_keeps_it(make_store):
     assert read(store, idle) == {}
 
 
-def test_the_lifetime_ends_a_session_in_use(make_store):
+def test_the_lifetime_ends_a_used_session(make_store) -> None:
     store = make_store(idle=0.4, lifetime=0.6)
     session_id = begin(store, a=1)
     started = time.monotonic()
@@ -303,7 +303,7 @@ def test_the_lifetime_ends_a_session_in_use(make_store):
     assert read(store, session_id) == {}
 
 
-def test_rotating_does_not_prolong_the_lifetime(make_store):
+def test_rotate_does_not_extend_the_lifetime(make_store) -> None:
     store = make_store(idle=0.4, lifetime=0.5)
     session_id = begin(store, a=1)
     time.sleep(0.3)

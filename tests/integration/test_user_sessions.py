@@ -1,4 +1,4 @@
-"""Whose session: what a user and an administrator see of sessions, and how they end them."""
+"""Sessions of users: users and operators can list and end them."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from anynode.redis_client import make_client
 from anynode.sessions import RedisStore, Session, SessionEnded
-from anynode.sessions.ids import index_name, is_handle, make_handle, make_id
+from anynode.sessions.ids import index_name, is_handle, make_handle
 from lib.demo_app import redis_store
 from lib.redis_server import PREFIX, REDIS_PASSWORD
 from redis.crc import key_slot
@@ -32,7 +32,7 @@ def handles(store, user="ada") -> list[str]:
     return [each.handle for each in store.sessions_of(user)]
 
 
-def test_a_login_is_listed_with_where_when_and_with_what(store):
+def test_a_login_is_listed_with_times_address_agent_and_node(store) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     session_id = log_in(store, address="203.0.113.9", agent="Böwser/1 \U0001f600", node="app1")
     (found,) = store.sessions_of("ada")
@@ -43,7 +43,7 @@ def test_a_login_is_listed_with_where_when_and_with_what(store):
     assert [each._replace(seen=found.seen) for each in session.sessions()] == [found]
 
 
-def test_a_handle_is_neither_the_id_nor_its_digest(store):
+def test_a_handle_is_neither_the_id_nor_its_digest(store) -> None:
     session_id = log_in(store)
     (handle,) = handles(store)
     assert is_handle(handle)
@@ -51,7 +51,7 @@ def test_a_handle_is_neither_the_id_nor_its_digest(store):
     assert read(store, handle) == {}
 
 
-def test_the_sessions_are_those_of_one_user_oldest_first(store):
+def test_sessions_of_a_user_are_listed_oldest_first(store) -> None:
     ids = []
     for _ in range(3):
         ids.append(log_in(store))
@@ -61,7 +61,7 @@ def test_the_sessions_are_those_of_one_user_oldest_first(store):
     assert store.sessions_of("eve") == []
 
 
-def test_without_a_login_a_session_is_nobodys(store):
+def test_a_session_without_a_login_has_no_user(store) -> None:
     session = Session(store, None)
     session["a"] = 1
     session.save()
@@ -71,7 +71,7 @@ def test_without_a_login_a_session_is_nobodys(store):
     assert session["a"] == 1
 
 
-def test_a_login_before_its_save_already_counts_in_this_request(store):
+def test_a_login_before_its_save_already_counts_in_this_request(store) -> None:
     other = log_in(store)
     session = Session(store, None)
     session.log_in("ada")
@@ -82,7 +82,7 @@ def test_a_login_before_its_save_already_counts_in_this_request(store):
     assert read(store, other) == {}
 
 
-def test_a_login_keeps_the_values_of_nobodys_session_under_a_new_id(store):
+def test_a_login_keeps_earlier_values_under_a_new_id(store) -> None:
     session = Session(store, None)
     session["cart"] = [1]
     session.save()
@@ -95,7 +95,7 @@ def test_a_login_keeps_the_values_of_nobodys_session_under_a_new_id(store):
     assert read(store, old) == {}
 
 
-def test_a_login_as_somebody_else_does_not_keep_the_values(store):
+def test_a_login_as_another_user_does_not_keep_the_values(store) -> None:
     old = log_in(store)
     session = Session(store, old)
     session.log_in("bob")
@@ -106,7 +106,7 @@ def test_a_login_as_somebody_else_does_not_keep_the_values(store):
     assert (handles(store), handles(store, "bob")) == ([], [session.handle])
 
 
-def test_two_logins_with_one_old_cookie_do_not_share_a_session(store):
+def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(store) -> None:
     old = log_in(store)
     one, other = Session(store, old), Session(store, old)
     for session in (one, other):
@@ -117,7 +117,7 @@ def test_two_logins_with_one_old_cookie_do_not_share_a_session(store):
     assert set(handles(store)) == {one.handle, other.handle}
 
 
-def test_clearing_ends_the_login_even_if_something_is_put_in(store):
+def test_clear_ends_the_login_even_with_new_values(store) -> None:
     old = log_in(store)
     session = Session(store, old)
     session.clear()
@@ -131,7 +131,7 @@ def test_clearing_ends_the_login_even_if_something_is_put_in(store):
     assert handles(store) == []
 
 
-def test_a_rotation_keeps_user_and_handle(store):
+def test_a_rotation_keeps_user_and_handle(store) -> None:
     old = log_in(store, node="app1")
     session = Session(store, old)
     before = session.sessions()
@@ -144,7 +144,7 @@ def test_a_rotation_keeps_user_and_handle(store):
     assert read(store, session.new_id) == {}
 
 
-def test_a_logout_ends_a_session_that_another_request_gave_a_new_id_meanwhile(store):
+def test_a_logout_ends_a_session_that_was_rotated_meanwhile(store) -> None:
     old = log_in(store)
     logout, other = Session(store, old), Session(store, old)
     assert logout["a"] == 1
@@ -155,7 +155,7 @@ def test_a_logout_ends_a_session_that_another_request_gave_a_new_id_meanwhile(st
     assert handles(store) == []
 
 
-def test_one_session_can_be_ended_by_its_handle(store):
+def test_a_session_can_be_ended_by_its_handle(store) -> None:
     kept, ended = log_in(store), log_in(store)
     session = Session(store, kept)
     in_flight = Session(store, ended)
@@ -168,7 +168,7 @@ def test_one_session_can_be_ended_by_its_handle(store):
     assert handles(store) == [session.handle]
 
 
-def test_the_own_session_can_be_ended_by_its_handle(store):
+def test_the_current_session_can_be_ended_by_its_handle(store) -> None:
     session = Session(store, log_in(store))
     assert session.end_session(session.handle) is True
     assert session.is_cookie_dead
@@ -176,22 +176,22 @@ def test_the_own_session_can_be_ended_by_its_handle(store):
 
 
 @pytest.mark.parametrize("handle", ["", "x", "A" * 29, "A" * 31, "é" * 30, "../" * 10, "A" * 30])
-def test_what_is_no_handle_ends_nothing(store, handle):
+def test_an_invalid_handle_ends_nothing(store, handle) -> None:
     session = Session(store, log_in(store))
     assert session.end_session(handle) is False
     assert store.end_session(handle) is False
     assert handles(store) == [session.handle]
 
 
-def test_a_user_cannot_end_somebody_elses_session_and_an_administrator_can(store):
-    mine, others = Session(store, log_in(store)), Session(store, log_in(store, "bob"))
-    assert mine.end_session(others.handle) is False
+def test_an_operator_can_end_any_session_and_a_user_only_own_sessions(store) -> None:
+    own, others = Session(store, log_in(store)), Session(store, log_in(store, "bob"))
+    assert own.end_session(others.handle) is False
     assert handles(store, "bob") == [others.handle]
     assert store.end_session(others.handle) is True
     assert handles(store, "bob") == []
 
 
-def test_all_others_can_be_ended(store):
+def test_all_other_sessions_can_be_ended(store) -> None:
     ids = [log_in(store) for _ in range(4)]
     bob = log_in(store, "bob")
     session = Session(store, ids[1])
@@ -200,7 +200,7 @@ def test_all_others_can_be_ended(store):
     assert read(store, bob)
 
 
-def test_all_can_be_ended(store):
+def test_all_sessions_of_a_user_can_be_ended(store) -> None:
     ids = [log_in(store) for _ in range(3)]
     session = Session(store, ids[0])
     assert session.end_all() == 3
@@ -209,7 +209,7 @@ def test_all_can_be_ended(store):
     assert handles(store) == []
 
 
-def test_everything_can_be_counted_and_ended(store):
+def test_all_sessions_can_be_counted_and_ended(store) -> None:
     ids = [log_in(store), log_in(store), log_in(store, "bob")]
     session = Session(store, None)
     session["a"] = 1
@@ -221,7 +221,7 @@ def test_everything_can_be_counted_and_ended(store):
     assert handles(store) == []
 
 
-def test_one_login_more_than_allowed_ends_the_oldest(store):
+def test_a_login_beyond_the_limit_ends_the_oldest_session(store) -> None:
     ids = []
     for _ in range(12):
         ids.append(log_in(store))
@@ -229,18 +229,18 @@ def test_one_login_more_than_allowed_ends_the_oldest(store):
     assert [bool(read(store, each)) for each in ids] == [False] * 2 + [True] * 10
 
 
-def test_logging_in_again_does_not_count_twice(store):
+def test_logging_in_again_does_not_count_twice(store) -> None:
     ids = [log_in(store) for _ in range(10)]
     log_in(store, old=ids[5])
     assert [bool(read(store, each)) for each in ids] == [True] * 5 + [False] + [True] * 4
 
 
-def test_what_idled_out_is_not_listed_and_does_not_count(make_store):
+def test_expired_sessions_are_not_listed_and_do_not_count(make_store) -> None:
     store = make_store(idle=0.3)
     for _ in range(10):
         log_in(store)
     time.sleep(0.2)
-    store.end_sessions("bob")  # another's use changes nothing
+    store.end_sessions("bob")  # requests of another user change nothing
     kept = log_in(store)
     time.sleep(0.2)
     assert handles(store) == [Session(store, kept).handle]
@@ -248,7 +248,7 @@ def test_what_idled_out_is_not_listed_and_does_not_count(make_store):
     assert all(read(store, each) for each in ids)
 
 
-def test_last_seen_moves_on(make_store):
+def test_last_use_is_updated(make_store) -> None:
     store = make_store(idle=1)
     session_id = log_in(store)
     time.sleep(0.2)
@@ -257,7 +257,7 @@ def test_last_seen_moves_on(make_store):
     assert 0.15 < (found.seen - found.created).total_seconds() < 0.5
 
 
-# What is in Redis, and what it costs
+# The Redis values and commands
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def redis_sessions(redis):
     return store
 
 
-def test_a_users_keys_share_a_cluster_slot(redis, redis_sessions, index):
+def test_a_users_keys_share_a_cluster_slot(redis, redis_sessions, index) -> None:
     for _ in range(3):
         session = Session(redis_sessions, log_in(redis_sessions))
     session.rotate()
@@ -288,7 +288,7 @@ def test_a_users_keys_share_a_cluster_slot(redis, redis_sessions, index):
     assert {key_slot(each.encode()) for each in keys} == {key_slot(index.encode())}
 
 
-def test_the_index_holds_digests_and_lives_as_long_as_its_last_session(redis, redis_sessions, index):
+def test_the_index_contains_digests_and_expires_with_its_last_session(redis, redis_sessions, index) -> None:
     log_in(redis_sessions)
     (key,) = redis.session_keys()
     expires = redis.admin.hget(key, "m:expires")
@@ -299,7 +299,7 @@ def test_the_index_holds_digests_and_lives_as_long_as_its_last_session(redis, re
 
 
 @pytest.mark.parametrize("end", [lambda s: s.end(), lambda s: s.end_all(), lambda s: s.log_in("bob")])
-def test_the_end_of_the_last_session_is_the_end_of_the_index(redis, redis_sessions, index, end):
+def test_the_index_is_deleted_with_its_last_session(redis, redis_sessions, index, end) -> None:
     session = Session(redis_sessions, log_in(redis_sessions))
     assert redis.admin.exists(index)
     end(session)
@@ -307,7 +307,7 @@ def test_the_end_of_the_last_session_is_the_end_of_the_index(redis, redis_sessio
     assert not redis.admin.exists(index)
 
 
-def test_the_newest_login_stays_even_if_it_expires_first(redis):
+def test_the_newest_login_is_kept_even_if_it_expires_first(redis) -> None:
     old, new = redis_store(redis, per_user=1), redis_store(redis, lifetime=50, per_user=1)
     first, second = log_in(old), log_in(new)
     assert (read(new, first), read(new, second)) == ({}, {"a": 1})
@@ -328,10 +328,10 @@ def test_the_newest_login_stays_even_if_it_expires_first(redis):
     ids=["login", "login again", "logout", "rotate", "list", "end others", "end all", "end one"],
 )
 @pytest.mark.parametrize("count", [1, 10])
-def test_each_step_is_one_round_trip_beyond_the_read(redis, redis_sessions, step, inside, count):
-    """inside: reads that come first."""
+def test_each_step_is_a_single_round_trip_after_the_read(redis, redis_sessions, step, inside, count) -> None:
+    """inside: number of preceding reads."""
     ids = [log_in(redis_sessions) for _ in range(count)]
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         step(redis_sessions, ids[0])
     assert seen.sent == ["EVALSHA"] * (inside + 1)
 
@@ -341,17 +341,17 @@ def _saved(change):
     change.__self__.save()
 
 
-def test_a_fresh_read_of_a_users_session_writes_nothing(redis, redis_sessions):
+def test_a_fresh_read_of_a_users_session_writes_nothing(redis, redis_sessions) -> None:
     session_id = log_in(redis_sessions)
     before = redis.aof_bytes()
-    with redis.watch() as seen:
+    with redis.monitor() as seen:
         for _ in range(20):
             assert Session(redis_sessions, session_id).user == "ada"
     assert seen.sent == ["EVALSHA"] * 20
     assert redis.aof_bytes() == before
 
 
-def test_an_entry_without_a_session_is_harmless_and_dropped(redis, redis_sessions, index):
+def test_an_index_entry_without_a_session_is_dropped(redis, redis_sessions, index) -> None:
     kept = log_in(redis_sessions)
     for number in range(30):
         redis.admin.zadd(index, {f"{number:064x}": 1})
@@ -374,7 +374,7 @@ def test_an_entry_without_a_session_is_harmless_and_dropped(redis, redis_session
         lambda store, session_id: store.end_sessions("ada"),
     ],
 )
-def test_a_foreign_value_in_the_place_of_an_index_is_dropped(redis, redis_sessions, index, step):
+def test_a_foreign_value_in_place_of_an_index_is_dropped(redis, redis_sessions, index, step) -> None:
     session_id = log_in(redis_sessions)
     redis.admin.delete(index)
     redis.admin.set(index, "x")
@@ -382,7 +382,7 @@ def test_a_foreign_value_in_the_place_of_an_index_is_dropped(redis, redis_sessio
     assert redis.admin.type(index) in ("zset", "none")
 
 
-def test_a_foreign_value_in_an_index_is_harmless(redis, redis_sessions, index):
+def test_foreign_values_in_an_index_are_tolerated(redis, redis_sessions, index) -> None:
     kept = log_in(redis_sessions)
     for number, fields in enumerate([{"x": "y"}, {"m:handle": "x", "m:created": "soon"}, {"m:handle": "\xff"}, None]):
         digest = f"{number:064x}"
@@ -399,7 +399,7 @@ def test_a_foreign_value_in_an_index_is_harmless(redis, redis_sessions, index):
     assert read(redis_sessions, kept)
 
 
-def test_a_full_redis_refuses_a_login_and_harms_nothing(own_redis):
+def test_a_full_redis_refuses_a_login_and_loses_nothing(own_redis) -> None:
     store = redis_store(own_redis)
     ids = [log_in(store) for _ in range(10)]
     own_redis.admin.config_set("maxmemory", 1)
@@ -411,23 +411,16 @@ def test_a_full_redis_refuses_a_login_and_harms_nothing(own_redis):
     assert len(store.sessions_of("ada")) == 10
 
 
-def test_what_is_no_handle_never_reaches_redis(redis, redis_sessions):
-    with redis.watch() as seen:
+def test_an_invalid_handle_never_reaches_redis(redis, redis_sessions) -> None:
+    with redis.monitor() as seen:
         for handle in ("", "A" * 29, "}" * 30, "é" * 30):
             redis_sessions.end_session(handle)
     assert seen.sent == []
 
 
-def test_a_prefix_is_taken_literally_when_keys_are_searched(redis):
+def test_a_prefix_is_taken_literally_when_keys_are_searched(redis) -> None:
     client = make_client(host="127.0.0.1", port=redis.port, username="admin", password=REDIS_PASSWORD)
     one, other = (RedisStore(client, prefix=each, idle=9, lifetime=9) for each in ("a*[b]\\:", "aX[b]\\:"))
     log_in(one)
     log_in(other)
     assert (one.end_everything(), other.count().sessions) == (1, 1)
-
-
-def test_an_id_has_256_random_bits_beyond_its_slot():
-    ids = [make_id(beside="AB") for _ in range(200)]
-    assert {each[:2] for each in ids} == {"AB"}
-    assert len({each[2:] for each in ids}) == 200
-    assert len({each[:2] for each in (make_id() for _ in range(200))}) > 150

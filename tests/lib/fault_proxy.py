@@ -1,4 +1,4 @@
-"""A wire between clients and a server on loopback, and what can go wrong on it."""
+"""A TCP proxy between clients and a server on loopback that injects faults."""
 
 import select
 import socket
@@ -6,11 +6,12 @@ import socketserver
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Wire(socketserver.ThreadingTCPServer):
-    """Passes on what clients and the server at `target` say to each other; clients connect to `port`."""
+class FaultProxy(socketserver.ThreadingTCPServer):
+    """Forwards data between clients, which connect to `port`, and the server at the port `target`."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -18,65 +19,73 @@ class Wire(socketserver.ThreadingTCPServer):
     def __init__(self, target: int):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.target = target
-        self.port = self.server_address[1]
+        self.port: int = self.server_address[1]
         self.delay = 0.0  # seconds, before each reply
-        self.is_dead = False  # nothing is passed on
-        self.garbage = None  # what clients hear in place of replies
-        self._cut = None
+        self.drops_data = False
+        self.garbage: bytes | None = None  # sent to clients instead of replies
+        self._interruption: tuple[str, int] | None = None
+        self._remaining = 0
         self._serve()
 
-    def _serve(self):
+    def _serve(self) -> None:
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         self.shutdown()
         self.server_close()
 
-    def cut(self, kind: str, after: int):
-        """Once, so many bytes of requests or replies later: end the client's connection, with RST or FIN by turns."""
-        self._cut = [kind, after, after % 2]
+    def interrupt(self, kind: str, after: int) -> None:
+        """Close a client's connection once, after so many bytes of requests or replies.
 
-    def has_cut(self) -> bool:
-        return self._cut is None
+        kind: "request" or "reply". after: bytes; with an odd number the proxy sends RST, with an even number FIN.
+        """
+        self._interruption, self._remaining = (kind, after), after
+
+    @property
+    def has_interrupted(self) -> bool:
+        """Whether the interruption has happened."""
+        return self._interruption is None
 
     @contextmanager
-    def swallowing_connections(self):
-        """New connections aren't answered, as if their packets were dropped."""
+    def ignoring_connections(self) -> Iterator[None]:
+        """New connections get no answer, as if a firewall dropped their packets."""
         self.shutdown()
         self.socket.listen(0)
         waiting = [socket.socket() for _ in range(4)]
         for each in waiting:
             each.setblocking(False)
-            each.connect_ex(self.server_address)
+            each.connect_ex(("127.0.0.1", self.port))
         yield
         for each in waiting:
             each.close()
         self.socket.listen(self.request_queue_size)
         self._serve()
 
-    def pass_on(self, kind: str, data: bytes, client: socket.socket, sink: socket.socket) -> bool:
-        """Whether the connection goes on."""
-        if self.is_dead:
+    def forward(self, kind: str, data: bytes, client: socket.socket, sink: socket.socket) -> bool:
+        """Forward data to the sink. Returns whether the connection stays open."""
+        if self.drops_data:
             return True
         if kind == "reply":
             time.sleep(self.delay)
             data = self.garbage or data
-        cut = self._cut
-        if cut is None or cut[0] != kind or len(data) <= cut[1]:
-            if cut and cut[0] == kind:
-                cut[1] -= len(data)
+        interruption = self._interruption
+        if interruption is None or interruption[0] != kind or len(data) <= self._remaining:
+            if interruption and interruption[0] == kind:
+                self._remaining -= len(data)
             sink.sendall(data)
             return True
-        self._cut = None
-        sink.sendall(data[: cut[1]])
-        if cut[2]:
+        self._interruption = None
+        sink.sendall(data[: self._remaining])
+        if interruption[1] % 2:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
         return False
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    def handle(self):
+    server: FaultProxy
+
+    def handle(self) -> None:
         client = self.request
         with socket.create_connection(("127.0.0.1", self.server.target)) as server:
             ends = {client: ("request", server), server: ("reply", client)}
@@ -85,7 +94,7 @@ class _Connection(socketserver.BaseRequestHandler):
                     kind, sink = ends[source]
                     try:
                         data = source.recv(65536)
-                        if not data or not self.server.pass_on(kind, data, client, sink):
+                        if not data or not self.server.forward(kind, data, client, sink):
                             return
-                    except OSError:  # one of them is gone
+                    except OSError:  # the other end has closed the connection
                         return

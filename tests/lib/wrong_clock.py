@@ -1,28 +1,30 @@
-"""gunicorn by a clock that is wrong: wrong_clock.py SECONDS ARGUMENT...
+"""gunicorn with a wrong clock: wrong_clock.py SECONDS ARGUMENT...
 
-Python's own clocks are set, as libfaketime would make some of Python's waits hang.
+It replaces Python's clocks: with libfaketime, some waits in Python never return.
 """
 
 import datetime
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from gunicorn.app.wsgiapp import run
 
 SHIFT = int(sys.argv.pop(1))
 
 
-def shifted(clock, by):
+def shifted(clock: Callable[[], Any], by: int) -> Callable[[], Any]:
     return lambda: clock() + by
 
 
 class WrongDatetime(datetime.datetime):
     @classmethod
-    def now(cls, tz=None):
+    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
         return super().now(tz) + datetime.timedelta(seconds=SHIFT)
 
     @classmethod
-    def utcnow(cls):
+    def utcnow(cls) -> Any:
         return cls.now(datetime.UTC).replace(tzinfo=None)
 
 

@@ -1,4 +1,4 @@
-"""The circuit breaker by itself, with a clock of its own."""
+"""The circuit breaker, with a simulated clock."""
 
 import pytest
 from anynode.sessions.breaker import Breaker
@@ -27,14 +27,14 @@ def fail(breaker, times):
         breaker.failed()
 
 
-def test_it_admits_until_so_many_calls_failed_in_a_row(breaker):
+def test_calls_are_admitted_until_the_limit_of_failures_in_a_row(breaker) -> None:
     fail(breaker, 2)
     breaker.succeeded()
     fail(breaker, 3)
     assert not breaker.admits()
 
 
-def test_after_a_pause_it_admits_one_probe(breaker, clock):
+def test_a_single_probe_is_admitted_after_a_pause(breaker, clock) -> None:
     fail(breaker, 3)
     clock.now += 0.99
     assert not breaker.admits()
@@ -42,7 +42,7 @@ def test_after_a_pause_it_admits_one_probe(breaker, clock):
     assert [breaker.admits() for _ in range(3)] == [True, False, False]
 
 
-def test_a_probe_that_fails_is_followed_by_another_pause(breaker, clock):
+def test_a_failed_probe_is_followed_by_another_pause(breaker, clock) -> None:
     fail(breaker, 3)
     clock.now += 1
     assert breaker.admits()
@@ -54,7 +54,7 @@ def test_a_probe_that_fails_is_followed_by_another_pause(breaker, clock):
     assert breaker.admits()
 
 
-def test_a_probe_that_succeeds_closes_it(breaker, clock):
+def test_a_successful_probe_closes_the_breaker(breaker, clock) -> None:
     fail(breaker, 3)
     clock.now += 1
     assert breaker.admits()
@@ -63,14 +63,14 @@ def test_a_probe_that_succeeds_closes_it(breaker, clock):
     assert breaker.admits()
 
 
-def test_a_probe_that_is_never_heard_of_is_followed_by_another(breaker, clock):
+def test_a_probe_without_a_result_is_followed_by_another(breaker, clock) -> None:
     fail(breaker, 3)
     for _ in range(3):
         clock.now += 1
         assert [breaker.admits(), breaker.admits()] == [True, False]
 
 
-def test_opening_and_closing_is_logged_once(breaker, clock, caplog):
+def test_opening_and_closing_is_logged_once(breaker, clock, caplog) -> None:
     fail(breaker, 3)
     breaker.failed()
     breaker.succeeded()

@@ -1,4 +1,4 @@
-"""Anynode: a Flask app whose login every node knows."""
+"""Anynode: a Flask app with sessions that all nodes share."""
 
 from typing import Any
 
@@ -16,14 +16,18 @@ from .users import Users
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """The app of one node, set up from the environment unless a config is given. Raises ConfigError."""
+    """Create the app of a node.
+
+    config: the settings; None reads them from environment variables. Returns the app. Raises ConfigError if a variable
+    is missing or invalid.
+    """
     config = config or Config.from_environ()
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY=config.secret_key,
         SECRET_KEY_FALLBACKS=config.secret_key_fallbacks,
         MAX_CONTENT_LENGTH=config.max_body_bytes,
-        # __Host- makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour can plant an id
+        # With the prefix __Host-, browsers require Secure, Path=/ and no Domain: no other host can set the cookie
         SESSION_COOKIE_NAME="__Host-session" if config.cookie_secure else "session",
         SESSION_COOKIE_SECURE=config.cookie_secure,
         SESSION_COOKIE_HTTPONLY=True,
@@ -33,15 +37,15 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["anynode"] = config
     store = _make_store(config)
     app.extensions["users"] = Users(config.users)
-    app.extensions["throttle"] = _make_throttle(config, store)
-    app.extensions["turnstile"] = HashQueue(config.login_threads)
+    app.extensions["login_limiter"] = _make_login_limiter(config, store)
+    app.extensions["hash_queue"] = HashQueue(config.login_threads)
     app.session_interface = SharedSessionInterface(store)
     for part in (csrf, errors, health, api, views, commands):
         part.register(app)
-    stamped = ResponseHeaders(
-        app.wsgi_app, {"X-Node": config.node, "X-Release": config.release, "X-Deployment": config.run}
-    )
-    app.wsgi_app = TrustedProxy(stamped, config.trusted_proxies)  # type: ignore[method-assign] # Flask's own advice
+    headers = {"X-Node": config.node, "X-Release": config.release, "X-Deployment": config.deployment}
+    with_headers = ResponseHeaders(app.wsgi_app, headers)
+    # assigning wsgi_app is Flask's documented way to add middleware
+    app.wsgi_app = TrustedProxy(with_headers, config.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 
@@ -53,7 +57,7 @@ def _make_store(config: Config) -> Store:
     }
     if config.session_store == "memory":
         return MemoryStore(**limits)
-    assert config.redis_host and config.redis_password  # Config insists on both, for this store
+    assert config.redis_host and config.redis_password  # Config requires both for this store
     client = make_client(
         host=config.redis_host,
         port=config.redis_port,
@@ -64,7 +68,7 @@ def _make_store(config: Config) -> Store:
     return RedisStore(client, prefix=config.session_prefix, observer=_make_observer(config), **limits)
 
 
-def _make_throttle(config: Config, store: Store) -> NoLoginLimiter:
+def _make_login_limiter(config: Config, store: Store) -> NoLoginLimiter:
     if not isinstance(store, RedisStore):
         return NoLoginLimiter()
     limits = Limits(
@@ -80,6 +84,6 @@ def _make_throttle(config: Config, store: Store) -> NoLoginLimiter:
 def _make_observer(config: Config) -> Observer:
     if not config.metrics_dir:
         return Observer()
-    from .sessions.metrics import SessionMetrics  # here, so that the rest needs no prometheus-client
+    from .sessions.metrics import SessionMetrics  # imported late: only metrics need prometheus-client
 
     return SessionMetrics()

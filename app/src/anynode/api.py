@@ -1,4 +1,4 @@
-"""The JSON interface, /api/*."""
+"""The JSON API: /api/*."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Flask, abort, request
 from flask.typing import ResponseReturnValue
 
-from .notes import keep_note
+from .notes import save_note
 from .sessions import current_session as session
 from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
@@ -19,7 +19,7 @@ def register(app: Flask) -> None:
 
 @_api.before_request
 def _accept_json_only() -> None:
-    # forms of other sites can't send this type, browsers ask first
+    # a form on another site can't send this type without a CORS preflight
     if request.method not in ("GET", "HEAD", "OPTIONS") and request.mimetype != "application/json":
         abort(415, "Send Content-Type: application/json.")
 
@@ -34,22 +34,22 @@ def login() -> ResponseReturnValue:
 
 @_api.get("/session")
 def show() -> ResponseReturnValue:
-    _need_login()
+    _require_login()
     return describe_session()
 
 
 @_api.post("/counter")
 def count() -> ResponseReturnValue:
     _body()
-    _need_login()
+    _require_login()
     return {"counter": session.increment("counter")}
 
 
 @_api.put("/note")
 def note() -> ResponseReturnValue:
     text = _text(_body(), "note")
-    _need_login()
-    keep_note(text)
+    _require_login()
+    save_note(text)
     return {"note": text}
 
 
@@ -62,28 +62,28 @@ def logout() -> ResponseReturnValue:
 
 @_api.get("/sessions")
 def list_sessions() -> ResponseReturnValue:
-    _need_login()
+    _require_login()
     return {"sessions": describe_sessions()}
 
 
 @_api.delete("/sessions")
 def end_other_sessions() -> ResponseReturnValue:
     password = _text(_body(), "password")
-    _need_login()
+    _require_login()
     if not confirm_password(password):
-        abort(403, "Wrong password, nothing was ended.")
+        abort(403, "Wrong password. No session was ended.")
     return {"ended": session.end_others()}
 
 
-def _need_login() -> None:
+def _require_login() -> None:
     if current_user() is None:
         abort(401, "Log in first: POST /api/login.")
 
 
 def _body() -> dict[str, Any]:
-    """The JSON object in the request; none at all counts as an empty one."""
+    """The JSON object in the request; an empty body counts as an empty object."""
     raw = request.get_data()
-    request.stream.read(1)  # get_data cuts a chunked body off at the limit, this raises 413 then
+    request.stream.read(1)  # get_data truncates a chunked body at the limit; reading on raises 413
     try:
         body = json.loads(raw) if raw else {}
     except (ValueError, RecursionError):
@@ -95,7 +95,7 @@ def _body() -> dict[str, Any]:
 
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
-    # JSON can spell half of a surrogate pair, which no page and no hash could encode
+    # JSON can contain half of a surrogate pair, which can't be encoded for a page or a hash
     if not isinstance(value, str) or not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        abort(400, f'"{name}" must be there and be a text.')
+        abort(400, f'"{name}" is required and must be a string.')
     return value

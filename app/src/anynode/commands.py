@@ -1,4 +1,4 @@
-"""For administrators: `flask --app anynode sessions ...`, with the settings of a node in the environment."""
+"""Commands for operators: `flask --app anynode sessions ...`, with the settings of a node in the environment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from flask.cli import AppGroup
 from .sessions import SessionStoreError, Store, current_store
 from .users import iso_time
 
-_group = AppGroup("sessions", help="See and end sessions, on all nodes at once.")
-# a handle may begin with a dash
+_group = AppGroup("sessions", help="List and end sessions of all nodes.")
+# a handle may start with a dash
 _any_text = {"ignore_unknown_options": True}
 
 
@@ -22,7 +22,7 @@ def register(app: Flask) -> None:
 @_group.command("list", context_settings=_any_text)
 @click.argument("user")
 def list_(user: str) -> None:
-    """Print a user's sessions: handle, began, last seen, address, node and browser, with tabs between."""
+    """Print a user's sessions: handle, created, last seen, address, node and browser, separated by tabs."""
     with _store() as store:
         for each in store.sessions_of(user):
             texts = (each.handle, iso_time(each.created), iso_time(each.seen), each.address, each.node, each.agent)
@@ -32,7 +32,7 @@ def list_(user: str) -> None:
 @_group.command(context_settings=_any_text)
 @click.argument("handle")
 def end(handle: str) -> None:
-    """End one session; `list` prints its handle."""
+    """End a session; `list` prints its handle."""
     with _store() as store:
         ended = store.end_session(handle)
         store.observer.ended("admin", ended)
@@ -50,16 +50,16 @@ def end_user(user: str) -> None:
 
 
 @_group.command()
-@click.confirmation_option(prompt="Log everyone out?")
+@click.confirmation_option(prompt="Log out all users?")
 def end_all() -> None:
-    """End all sessions of everyone."""
+    """End all sessions of all users."""
     with _store() as store:
         _report(store, store.end_everything())
 
 
 @_group.command()
 def stats() -> None:
-    """Print how many sessions there are."""
+    """Print the numbers of sessions and users."""
     with _store() as store:
         for name, number in store.count()._asdict().items():
             click.echo(f"{name}\t{number}")
@@ -75,9 +75,9 @@ def _store() -> Iterator[Store]:
     try:
         yield current_store()
     except SessionStoreError as error:
-        raise click.ClickException("The session store can't be reached.") from error
+        raise click.ClickException("The session store is unavailable.") from error
 
 
 def _printable(text: str) -> str:
-    """A browser's name is whatever the visitor sent: it must not steer the terminal."""
+    """Replace control characters: the client chooses its User-Agent, which must not control the terminal."""
     return "".join(each if each.isprintable() else "?" for each in text)

@@ -1,4 +1,4 @@
-"""The settings of a node: environment variables, read and checked before anything starts."""
+"""The settings of a node: environment variables, validated before the app starts."""
 
 import ipaddress
 import json
@@ -22,18 +22,18 @@ _MAX_SECONDS = 365 * 24 * 3600
 
 
 class ConfigError(ValueError):
-    """Lists every variable that is missing or wrong, and what to do about it. Holds no secrets."""
+    """Lists every missing or invalid variable with the remedy. Contains no secrets."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What the variables said. Durations are in seconds; secrets stay out of the repr."""
+    """The validated settings. Durations are in seconds; secrets stay out of the repr."""
 
     node: str
     release: str
-    run: str  # the run of the deployment that put this release here
+    deployment: str  # deployment id
     secret_key: str = field(repr=False)
-    secret_key_fallbacks: list[str] = field(repr=False)  # nothing is signed with these, but what was is accepted
+    secret_key_fallbacks: list[str] = field(repr=False)  # verify signatures, but never sign
     users: Mapping[str, str] = field(repr=False)  # name -> werkzeug password hash
     session_store: str
     session_prefix: str
@@ -44,7 +44,7 @@ class Config:
     redis_port: int
     redis_username: str
     redis_password: str | None = field(repr=False)
-    redis_ca_file: str  # certificates to verify Redis with; empty: plain TCP
+    redis_ca_file: str  # CA certificates that verify Redis; empty: plain TCP
     cookie_secure: bool
     login_window_seconds: int
     login_failures: int
@@ -54,18 +54,21 @@ class Config:
     login_threads: int
     trusted_proxies: frozenset[str]
     max_body_bytes: int
-    metrics_dir: str  # where prometheus-client counts for all processes of the node; empty: nothing is counted
+    metrics_dir: str  # where prometheus-client keeps the counters of all processes; empty: no metrics
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Config":
-        """Raises ConfigError for all bad variables at once."""
+        """Read and validate the settings.
+
+        environ: environment variables by name. Raises ConfigError that lists all invalid variables.
+        """
         read = _Reader(environ)
         store = read("APP_SESSION_STORE", _one_of("redis", "memory"), "redis")
         is_redis = store != "memory"
         config = cls(
             node=read("APP_NODE", _name),
             release=read("APP_RELEASE", _name, "dev"),
-            run=read("APP_DEPLOYMENT", _name, "none"),
+            deployment=read("APP_DEPLOYMENT", _name, "none"),
             secret_key=read("APP_SECRET_KEY", _secret_key),
             secret_key_fallbacks=read("APP_SECRET_KEY_FALLBACKS", _secret_keys, ""),
             users=read("APP_USERS", _users),
@@ -91,12 +94,12 @@ class Config:
             metrics_dir=read("PROMETHEUS_MULTIPROC_DIR", _directory, ""),
         )
         if read.problems:
-            raise ConfigError("\n  ".join(["the app can't start with these settings:", *read.problems]))
+            raise ConfigError("\n  ".join(["invalid settings:", *read.problems]))
         return config
 
 
 class _Reader:
-    """Reads one variable after the other and collects what is wrong instead of stopping at the first."""
+    """Reads variables and collects all problems instead of stopping at the first."""
 
     def __init__(self, environ: Mapping[str, str]):
         self._environ = environ
@@ -113,7 +116,7 @@ class _Reader:
             return None
 
 
-# Checks turn a text into a value, or raise ValueError saying what is wrong and what would be right.
+# Checks convert a text into a value, or raise ValueError that names the problem and the remedy.
 
 
 def _name(text: str) -> str:
@@ -130,7 +133,7 @@ def _host(text: str) -> str:
 
 def _prefix(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
-        raise ValueError("must be 1 to 64 letters, digits and . _ : - (braces would choose a cluster slot): change it")
+        raise ValueError("must be 1 to 64 letters, digits and . _ : - (braces would set the cluster slot): change it")
     return text
 
 
@@ -138,13 +141,13 @@ def _secret(text: str) -> str:
     if not text:
         raise ValueError("is empty: set it to a secret, e.g. from `openssl rand -hex 32`")
     if _PLACEHOLDERS.search(text):
-        raise ValueError("is a placeholder: set it to a secret of your own, e.g. from `openssl rand -hex 32`")
+        raise ValueError("is a placeholder: replace it by a secret, e.g. from `openssl rand -hex 32`")
     return text
 
 
 def _secret_key(text: str) -> str:
     if len(_secret(text)) < 32:
-        raise ValueError("is shorter than 32 characters: make one with `openssl rand -hex 32`")
+        raise ValueError("is shorter than 32 characters: create a key with `openssl rand -hex 32`")
     return text
 
 
@@ -158,19 +161,19 @@ def _users(text: str) -> dict[str, str]:
     except ValueError:
         users = None
     if not isinstance(users, dict) or not users:
-        raise ValueError('must be a JSON object of at least one user, {"name": "password hash"}: change it')
-    # names and hashes of users are not for logs, so say only how many are wrong
+        raise ValueError('must be a non-empty JSON object of users, {"name": "password hash"}: change it')
+    # names and hashes of users don't belong in logs: report only the number of invalid entries
     bad = sum(not (name and isinstance(each, str) and _is_hash(each)) for name, each in users.items())
     if bad:
         raise ValueError(
             f"has {bad} of {len(users)} entries without a name or without a scrypt or pbkdf2 hash that can be computed:"
-            " make hashes with `make hash`"
+            " create hashes with `make hash`"
         )
     return users
 
 
 def _is_hash(text: str) -> bool:
-    """Whether it looks like a hash, and a try wouldn't fail: one that does would fail for everybody, see Users."""
+    """Whether this is a hash that can be computed. Otherwise every login would fail, see Users.knows."""
     found = _HASH.fullmatch(text)
     if not found:
         return False
@@ -178,7 +181,7 @@ def _is_hash(text: str) -> bool:
     if kind == "pbkdf2":
         return 0 < int(numbers[1]) < 2**31
     n, r, p = map(int, numbers)
-    # at most 256 MiB, and what hashlib takes as maxmem
+    # at most 256 MiB, and within the maxmem limit of hashlib
     return n.bit_count() == 1 and n >= 128 and 0 < n * r <= 2**21 and 0 < n * r * p < 2**24
 
 
@@ -202,7 +205,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 def _directory(text: str) -> str:
     if text and not (os.path.isdir(text) and os.access(text, os.W_OK | os.X_OK)):
-        raise ValueError("must be a directory that this account may write to: make it, or unset it to count nothing")
+        raise ValueError("must be a directory that this process may write to: create it, or unset it for no metrics")
     return text
 
 
@@ -212,8 +215,8 @@ def _ca_file(text: str) -> str:
             ssl.create_default_context(cafile=text)
     except OSError as error:  # of ssl, too
         raise ValueError(
-            f"is {text}, which holds no certificate that this account can read ({error}): name the CA of Redis, or"
-            " unset it where Redis has no TLS"
+            f"is {text}, which contains no certificate that this process can read ({error}): set it to the CA file of"
+            " Redis, or unset it if Redis has no TLS"
         ) from None
     return text
 
@@ -222,4 +225,4 @@ def _addresses(text: str) -> frozenset[str]:
     try:
         return frozenset(str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip())
     except ValueError:
-        raise ValueError("must be IP addresses with commas between them: change it") from None
+        raise ValueError("must be IP addresses separated by commas: change it") from None

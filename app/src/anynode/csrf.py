@@ -1,7 +1,7 @@
-"""Refuses what another site made a visitor's browser send.
+"""Protects against cross-site request forgery with two independent checks.
 
-Two independent walls: where browsers say a request comes from, for all requests that may change something;
-and a token in every form, the session's own or, as there is none at login, a signed one.
+Requests that may change state must have the app's own origin, by the headers that browsers send. Every form carries a
+token: the session's token or, before login, a signed token.
 """
 
 from datetime import UTC, datetime
@@ -22,24 +22,24 @@ def register(app: Flask) -> None:
 
 
 def login_token() -> str:
-    """For the login form; any node accepts it for LOGIN_FORM_SECONDS."""
+    """Return a token for the login form. Any node accepts it for LOGIN_FORM_SECONDS."""
     return signer(_PURPOSE).dumps("login")
 
 
 def check_login_form() -> None:
-    """403 unless the form carries a login token."""
+    """Abort with 403 unless the form carries a valid login token."""
     try:
         _, made = signer(_PURPOSE).loads(request.form.get("csrf", ""), return_timestamp=True)
-        # no max_age: that also refuses what a node whose clock is ahead of this one's has made
+        # no max_age: it would refuse tokens of a node with a clock that is ahead
         is_good = abs((datetime.now(UTC) - made).total_seconds()) <= LOGIN_FORM_SECONDS
     except BadData:
         is_good = False
     if not is_good:
-        abort(403, "This form is too old or wasn't made here. Please reload the page and try again.")
+        abort(403, "This form has expired or is invalid. Please reload the page and try again.")
 
 
 def check_form() -> None:
-    """403 unless the form carries the token of the session; needs a login."""
+    """Abort with 403 unless the form carries the session's token. Requires a logged-in user."""
     if not compare_digest(request.form.get("csrf", "").encode(), session["csrf"].encode()):
         abort(403, "This form belongs to another login. Please reload the page and try again.")
 
@@ -50,4 +50,4 @@ def _refuse_other_origins() -> None:
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
     if site not in ("same-origin", "none") or (origin is not None and origin.partition("://")[2] != request.host):
-        abort(403, "Another site sent this request, so it was refused.")
+        abort(403, "This request was refused because another site sent it.")

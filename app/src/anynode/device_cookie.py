@@ -1,7 +1,7 @@
-"""Knows a browser again that logged in to an account before: others' failures don't count against it.
+"""Recognizes a browser that logged in to an account before, so that failed logins elsewhere don't block it.
 
-A "device cookie", as OWASP calls it: signed, for one account, and of no use without the password. With another password
-it is worth nothing: who knew the old one is a stranger.
+A device cookie (OWASP's term) is signed, valid for a single account, and useless without the password. A change of the
+password invalidates it.
 """
 
 from secrets import token_hex
@@ -13,31 +13,31 @@ from werkzeug.wrappers import Response
 
 from .signing import signer
 
-KNOWN_SECONDS = 90 * 24 * 3600
+LIFETIME_SECONDS = 90 * 24 * 3600
 
 
-def known_device(account: str) -> str | None:
-    """The name of the visitor's browser, if it was logged in to this account before."""
+def device_id(account: str) -> str | None:
+    """Return the device id that the request's cookie carries for this account (user name), or None."""
     try:
-        return str(_signer(account).loads(request.cookies.get(_cookie(), ""), max_age=KNOWN_SECONDS))
+        return str(_signer(account).loads(request.cookies.get(_cookie_name(), ""), max_age=LIFETIME_SECONDS))
     except BadData:
         return None
 
 
-def remember_device(account: str) -> None:
-    """Give it a new name with the answer to this request."""
+def issue_device_cookie(account: str) -> None:
+    """Set a device cookie with a new id for this account (user name) on the response to the current request."""
     value = _signer(account).dumps(token_hex(16))
 
     @after_this_request
-    def _tell(response: Response) -> ResponseReturnValue:
+    def _set_cookie(response: Response) -> ResponseReturnValue:
         secure = current_app.extensions["anynode"].cookie_secure
-        options = {"max_age": KNOWN_SECONDS, "secure": secure, "httponly": True, "samesite": "Strict"}
-        response.set_cookie(_cookie(), value, **options)
+        options = {"max_age": LIFETIME_SECONDS, "secure": secure, "httponly": True, "samesite": "Strict"}
+        response.set_cookie(_cookie_name(), value, **options)
         return response
 
 
-def _cookie() -> str:
-    return "__Host-device" if current_app.extensions["anynode"].cookie_secure else "browser"
+def _cookie_name() -> str:
+    return "__Host-device" if current_app.extensions["anynode"].cookie_secure else "device"
 
 
 def _signer(account: str) -> URLSafeTimedSerializer:

@@ -1,4 +1,4 @@
-"""Errors as pages for people and as JSON for programs; never a trace."""
+"""Error responses: HTML for browsers, JSON for API clients, never a traceback."""
 
 from flask import Flask, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -8,11 +8,11 @@ from .proxy import REQUEST_ID
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(HTTPException, answer)
+    app.register_error_handler(HTTPException, error_response)
 
 
-def answer(error: HTTPException) -> Response:
-    """The response to an error: status and headers are the error's own, such as Allow or Retry-After."""
+def error_response(error: HTTPException) -> Response:
+    """Return the response to an error, with its status and its headers, such as Allow or Retry-After."""
     if error.code is None or error.code < 400:  # a redirect
         return error.get_response()
     request_id = request.environ[REQUEST_ID]

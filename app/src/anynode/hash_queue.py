@@ -1,4 +1,4 @@
-"""Bounds what logins may take of a process."""
+"""Limits the threads and the memory that logins may use in a process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,26 +8,26 @@ from werkzeug.exceptions import ServiceUnavailable
 
 
 class Busy(ServiceUnavailable):
-    """503 with Retry-After: as many log in as may."""
+    """503 with Retry-After: the process already handles as many logins at once as it may."""
 
     def __init__(self) -> None:
-        super().__init__("Many people are logging in. Please try again in a moment.", retry_after=1)
+        super().__init__("Too many logins at the moment. Please try again in a moment.", retry_after=1)
 
 
 class HashQueue:
-    """Lets one thread pass at a time, so that the memory for one hash is enough, and a few wait."""
+    """Computes a single password hash at a time, to limit the memory. A few threads may wait."""
 
     def __init__(self, threads: int):
-        """threads: so many may be in it; the others are left to visitors who are logged in."""
-        self._places = BoundedSemaphore(threads)
-        self.gate = Lock()  # who has a place computes a hash while holding it, and does nothing else
+        """threads: the number of threads that may compute or wait; the others keep serving logged-in users."""
+        self._slots = BoundedSemaphore(threads)
+        self.lock = Lock()  # hold a slot first, and do nothing but compute a hash while holding the lock
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Raises Busy at once if all are taken."""
-        if not self._places.acquire(blocking=False):
+    def slot(self) -> Iterator[None]:
+        """Hold a slot in the block. Raises Busy at once if none is free."""
+        if not self._slots.acquire(blocking=False):
             raise Busy
         try:
             yield
         finally:
-            self._places.release()
+            self._slots.release()

@@ -1,4 +1,4 @@
-"""What the balancer and operators ask a node. Neither route touches a session."""
+"""Health check and readiness of a node. Neither route uses a session."""
 
 from flask import Blueprint, Flask, Response, current_app
 from flask.typing import ResponseReturnValue
@@ -21,13 +21,13 @@ def _forbid_caching(response: Response) -> Response:
 
 @_health.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """200 while this process answers, whatever Redis does: else one Redis outage would take all nodes out."""
+    """200 while this process answers, even without Redis: a Redis outage must not drain all nodes."""
     return _state("ok")
 
 
 @_health.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """200 when sessions can be written too, else 503."""
+    """200 if sessions can be written, else 503."""
     try:
         current_store().ping()
     except SessionStoreError:

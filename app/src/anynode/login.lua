@@ -1,11 +1,11 @@
 #!lua
--- A try to log in: 'begin', and then 'wrong', 'right', or 'withdrawn' if nobody had time for it. One that isn't heard of
--- again is forgotten after its lease.
--- KEYS: the tries of a client at an account; unless the client is a known browser, those from its address, too, and the
--- failed ones at the account. Each is a sorted set of tries, scored by when each is forgotten (ms by this server's clock).
--- ARGV: the step, the try's name, window ms, lease ms, pause ms, then for each key so many that it may hold.
--- Returns 0; 'begin' may also return how many ms to wait, or -1: ask again soon, it depends on tries that are under way.
-local step, try = ARGV[1], ARGV[2]
+-- A login attempt: 'begin', then 'wrong', 'right', or 'withdrawn' if the process was too busy. An attempt without a
+-- second step expires after its lease.
+-- KEYS: the attempts of a client on an account; for clients without a device cookie also the attempts from the address,
+-- and the failed attempts on the account. Each is a sorted set, scored by expiry (ms by this server's clock).
+-- ARGV: step, name of the attempt, window ms, lease ms, pause ms, then the limit of each key.
+-- Returns 0; 'begin' may also return a wait in ms, or -1 to retry soon: the result depends on attempts in progress.
+local step, attempt = ARGV[1], ARGV[2]
 local window, lease, pause = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local client, address, account = KEYS[1], KEYS[2], KEYS[3]
 local UNDER_WAY, ASKED = 'under way:', 'asked'
@@ -13,7 +13,7 @@ local UNDER_WAY, ASKED = 'under way:', 'asked'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function most(number)
+local function limit_of(number)
   return tonumber(ARGV[5 + number])
 end
 
@@ -22,11 +22,12 @@ local function note(key, name, life)
   redis.call('PEXPIRE', key, window + pause)
 end
 
--- Forgets what is due. Returns when each of the others is, in order; whether one is under way; when the last one was.
-local function tries(key)
+-- Removes expired attempts. Returns the expiry of each remaining attempt in order, whether any attempt is in progress,
+-- and the time of the last attempt.
+local function attempts(key)
   local dues, is_under_way, last = {}, false, nil
   local entries = redis.pcall('ZRANGE', key, 0, -1, 'WITHSCORES')
-  if entries.err then -- a foreign value
+  if entries.err then -- another application wrote the key
     redis.call('DEL', key)
     entries = {}
   end
@@ -56,16 +57,16 @@ local function wait_for(dues, is_under_way, limit)
 end
 
 if step == 'begin' then
-  local dues, is_under_way, last = tries(client)
-  local wait = wait_for(dues, is_under_way, most(1))
+  local dues, is_under_way, last = attempts(client)
+  local wait = wait_for(dues, is_under_way, limit_of(1))
   if wait == 0 and address then
-    dues, is_under_way = tries(address)
-    wait = wait_for(dues, is_under_way, most(2))
+    dues, is_under_way = attempts(address)
+    wait = wait_for(dues, is_under_way, limit_of(2))
   end
   if wait ~= 0 then
     return wait
   end
-  if account and #tries(account) >= most(3) then
+  if account and #attempts(account) >= limit_of(3) then
     if not last then
       note(client, ASKED, window + pause)
       return pause
@@ -73,24 +74,24 @@ if step == 'begin' then
       return last + pause - now
     end
   end
-  note(client, UNDER_WAY .. try, lease)
+  note(client, UNDER_WAY .. attempt, lease)
   if address then
-    note(address, UNDER_WAY .. try, lease)
+    note(address, UNDER_WAY .. attempt, lease)
   end
 elseif step == 'wrong' then
   for _, key in ipairs(KEYS) do
-    redis.call('ZREM', key, UNDER_WAY .. try)
-    note(key, try, window)
+    redis.call('ZREM', key, UNDER_WAY .. attempt)
+    note(key, attempt, window)
   end
   if account then
-    local dues = tries(account)
-    if #dues > most(3) then -- more of them would change nothing
+    local dues = attempts(account)
+    if #dues > limit_of(3) then -- more entries would change nothing
       redis.call('ZREM', account, redis.call('ZRANGE', account, 0, 0)[1])
     end
   end
-else -- 'right': what this client had got wrong was no attack, this try included; 'withdrawn': this try was none
+else -- 'right': the client's failed attempts were no attack, remove all; 'withdrawn': remove this attempt only
   local names = step == 'right' and redis.call('ZRANGE', client, 0, -1) or {}
-  names[#names + 1] = UNDER_WAY .. try
+  names[#names + 1] = UNDER_WAY .. attempt
   for _, key in ipairs(KEYS) do
     redis.call('ZREM', key, unpack(names))
   end

@@ -1,4 +1,4 @@
-"""Slows down who guesses passwords. Counted in Redis, so that all nodes count together; the rules: docs/login.md."""
+"""Limits failed logins. Counts in Redis, so that all nodes share the limits; docs/login.md explains the rules."""
 
 import hashlib
 import ipaddress
@@ -15,14 +15,14 @@ from werkzeug.exceptions import TooManyRequests
 from .hash_queue import Busy
 from .sessions import RedisStore
 
-_Place = Callable[[], AbstractContextManager[None]]
-_LEASE_MS = 10_000  # those who wait for their hash at one process take a fraction of it
-_PATIENCE_SECONDS = 3
+_Slot = Callable[[], AbstractContextManager[None]]
+_LEASE_MS = 10_000  # far longer than the waiting logins of a process take to compute their hashes
+_RETRY_SECONDS = 3
 _POLL_SECONDS = 0.05
 
 
 class Limits(NamedTuple):
-    """How many failed tries are remembered against whom; durations are in seconds."""
+    """The number of failed attempts that are allowed within `window`; window and pause are in seconds."""
 
     window: int
     client: int
@@ -32,7 +32,7 @@ class Limits(NamedTuple):
 
 
 class LoginRefused(TooManyRequests):
-    """429 with Retry-After; says the same of accounts that don't exist."""
+    """429 with Retry-After. The response is the same for accounts that don't exist."""
 
     def __init__(self, milliseconds: int):
         seconds = ceil(milliseconds / 1000)
@@ -41,72 +41,77 @@ class LoginRefused(TooManyRequests):
 
 
 class NoLoginLimiter:
-    """Refuses nobody: for sessions in memory, where nothing is shared that could count."""
+    """Refuses no attempt: for sessions in memory, where no store is shared that could count."""
 
     def check(
-        self, account: str, address: str, browser: str | None, is_right: Callable[[], bool], place: _Place = nullcontext
+        self, account: str, address: str, device: str | None, verify: Callable[[], bool], slot: _Slot = nullcontext
     ) -> bool:
-        with place():
-            return is_right()
+        with slot():
+            return verify()
 
 
 class LoginLimiter(NoLoginLimiter):
-    """Counts failed tries by account and client, by address, and by account."""
+    """Counts failed attempts by account and client, by address, and by account."""
 
     def __init__(self, store: RedisStore, prefix: str, limits: Limits):
-        """store: whose connections and circuit breaker are used. prefix: what the names of all keys begin with."""
-        self._ask: Callable[[list[str], Sequence[str | int]], Any] = store.script(
+        """store: its connections and circuit breaker are used. prefix: of the names of all keys."""
+        self._call: Callable[[list[str], Sequence[str | int]], Any] = store.script(
             "login", (files(__package__) / "login.lua").read_text()
         )
         self._prefix = prefix
         self._settings = [limits.window * 1000, _LEASE_MS, limits.pause * 1000, *limits[1:4]]
 
     def check(
-        self, account: str, address: str, browser: str | None, is_right: Callable[[], bool], place: _Place = nullcontext
+        self, account: str, address: str, device: str | None, verify: Callable[[], bool], slot: _Slot = nullcontext
     ) -> bool:
-        """What `is_right()` says, if it may be asked; it is counted before, and told after that is known in Redis.
+        """Return verify() if the limits allow another attempt, and count the result.
 
-        browser: a name of the one that was logged in to this account before, None if it wasn't. place: what is held
-        meanwhile, and while waiting; who is refused needs none, and who finds none, by Busy, isn't counted.
+        The attempt is counted in Redis before verify() is called, so that parallel attempts can't exceed a limit.
+
+        account: user name. address: IP address of the client. device: id of a device cookie for this account, None
+        without a valid cookie. verify: returns whether the password is correct. slot: context manager that is held
+        while verify() runs and while this waits for attempts in progress; if it raises Busy, the attempt isn't counted.
         Raises LoginRefused, SessionStoreError, Busy.
         """
         network = network_of(address)
-        ways = [[self._key("client", account, network), self._key("address", network), self._key("account", account)]]
-        if browser:
-            ways.insert(0, [self._key("browser", account, browser)])
+        options = [
+            [self._key("client", account, network), self._key("address", network), self._key("account", account)]
+        ]
+        if device:
+            options.insert(0, [self._key("browser", account, device)])
         name = token_hex(8)
-        keys, wait = self._begin(ways, name)
+        keys, wait = self._begin(options, name)
         try:
-            with place():
-                give_up = time.monotonic() + _PATIENCE_SECONDS
+            with slot():
+                deadline = time.monotonic() + _RETRY_SECONDS
                 while wait < 0:
-                    if time.monotonic() > give_up:
+                    if time.monotonic() > deadline:
                         raise LoginRefused(1000)
                     time.sleep(_POLL_SECONDS)
-                    keys, wait = self._begin(ways, name)
-                found = is_right()
-                self._ask(keys, ["right" if found else "wrong", name, *self._settings])
-                return found
+                    keys, wait = self._begin(options, name)
+                is_correct = verify()
+                self._call(keys, ["right" if is_correct else "wrong", name, *self._settings])
+                return is_correct
         except Busy:
             if wait == 0:
-                self._ask(keys, ["withdrawn", name, *self._settings])
+                self._call(keys, ["withdrawn", name, *self._settings])
             raise
 
-    def _begin(self, ways: list[list[str]], name: str) -> tuple[list[str], int]:
-        """The keys that this is counted by, and 0, or -1 if it must be asked again. Raises LoginRefused."""
-        for keys in ways:
-            wait = int(self._ask(keys, ["begin", name, *self._settings]))
+    def _begin(self, options: list[list[str]], name: str) -> tuple[list[str], int]:
+        """The keys that count this attempt, and 0, or -1 to retry soon. Raises LoginRefused."""
+        for keys in options:
+            wait = int(self._call(keys, ["begin", name, *self._settings]))
             if wait <= 0:
                 return keys, wait
         raise LoginRefused(wait)
 
     def _key(self, kind: str, *parts: str) -> str:
-        # of one length, whatever visitors send; the braces put all keys into one cluster slot, for the script
+        # hashed to a fixed length, as clients choose the parts; the braces put all keys into the same cluster slot
         return f"{self._prefix}{{login}}:{kind}:{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
 
 
 def network_of(address: str) -> str:
-    """What one visitor may have many addresses of: the /64 of an IPv6 address; else the address itself."""
+    """Return the addresses that a client may own: the /64 network of an IPv6 address, else the address itself."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

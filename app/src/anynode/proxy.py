@@ -1,4 +1,4 @@
-"""Whom to believe about the client: the balancer, and nobody else."""
+"""Accepts forwarding headers from trusted proxies (the balancers) only."""
 
 import ipaddress
 import re
@@ -8,18 +8,18 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-REQUEST_ID = "anynode.request_id"  # where the WSGI environ has the id of the request
+REQUEST_ID = "anynode.request_id"  # key of the request id in the WSGI environ
 _ID_SHAPE = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_", "HTTP_X_REAL_IP", "HTTP_X_REQUEST_ID")
 
 
 class TrustedProxy:
-    """WSGI middleware: believes a trusted proxy's headers about client address (the last of X-Forwarded-For),
-    scheme, host and request id. Anyone else's are removed, and the request gets a new id.
+    """WSGI middleware: takes client address (the last of X-Forwarded-For), scheme, host and request id from the headers
+    of a trusted proxy. It removes these headers from other requests, which get a new id.
     """
 
     def __init__(self, app: WSGIApplication, proxies: Set[str]):
-        """proxies: the IP addresses to trust."""
+        """app: the WSGI app behind it. proxies: the IP addresses to trust."""
         self._app = app
         self._fixed_app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
         self._proxies = proxies
@@ -38,7 +38,7 @@ class TrustedProxy:
 
 
 def _address(text: str) -> str | None:
-    """An IP address in its usual spelling; an IPv4 client of an IPv6 socket by its IPv4 address."""
+    """The IP address in canonical form, None if it is invalid. IPv4-mapped IPv6 addresses become IPv4 addresses."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The connection to Redis: gives up early, because a visitor waits, and tells the password to nobody else."""
+"""The connection to Redis: fails fast, because a user waits, and verifies the server before it sends the password."""
 
 import ssl
 from typing import Any
@@ -12,27 +12,27 @@ MAX_CONNECTIONS = 32
 
 
 def client_options(ca_file: str | None = None) -> dict[str, Any]:
-    """What any redis-py client for sessions should be given, Sentinel's and Cluster's too.
+    """Return options for any redis-py client of the session layer, including Sentinel and Cluster.
 
-    Connecting, a handshake, and each answer, may take TIMEOUT_SECONDS. ca_file: the server must show a certificate for
-    the host that was asked for, signed by one of these; None: plain TCP.
+    Connecting, the TLS handshake and each reply may take TIMEOUT_SECONDS. ca_file: path of the CA certificates that
+    must have signed the server's certificate, which must be valid for the requested host; None: plain TCP.
     """
     tls = {"ssl": True, "ssl_ca_certs": ca_file, "ssl_min_version": ssl.TLSVersion.TLSv1_2} if ca_file else {}
     return tls | {
         "socket_timeout": TIMEOUT_SECONDS,
         "socket_connect_timeout": TIMEOUT_SECONDS,
-        # an increment whose answer got lost must not be sent again
+        # an increment must not be sent again if its reply got lost
         "retry": Retry(NoBackoff(), 0),
-        # so that a connection begins with AUTH and nothing else that the ACL would have to allow
+        # so that a connection starts with AUTH only: the ACL has to allow nothing else
         "protocol": 2,
         "driver_info": None,
     }
 
 
 class _VerifiedConnection(SSLConnection):
-    """Verifies with one CA's certificates, read once.
+    """Verifies with the certificates of a single CA file, which is read only at the start.
 
-    redis-py reads those of all the world's CAs, too, and anew for each connection: tens of milliseconds of CPU time.
+    redis-py also reads the system's CA certificates, again for each connection: tens of milliseconds of CPU time.
     """
 
     def __init__(self, *, tls: ssl.SSLContext, **options: Any):
@@ -44,10 +44,12 @@ class _VerifiedConnection(SSLConnection):
 
 
 def make_client(*, host: str, port: int, username: str, password: str, ca_file: str | None = None) -> Redis:
-    """A client for the threads of one process. Connects at first use; each command fails within about 0.6 s.
+    """Return a client for all threads of a process. It connects at first use; a command fails within about 0.6 s.
 
-    Waiting for a free connection may take TIMEOUT_SECONDS as well. With no more than MAX_CONNECTIONS threads in a
-    process, none waits for one. ca_file: see client_options; raises OSError if it can't be used.
+    Waiting for a free connection may take another TIMEOUT_SECONDS, but no thread has to wait in a process with at most
+    MAX_CONNECTIONS threads.
+    host, port, username, password: of the server and its ACL user. ca_file: see client_options.
+    Raises OSError if ca_file can't be read.
     """
     tls: dict[str, Any] = {}
     if ca_file:

@@ -1,4 +1,4 @@
-"""Says on every response which node answered which request."""
+"""Adds headers to every response that identify node, release, deployment and request."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -8,17 +8,16 @@ from .proxy import REQUEST_ID
 
 
 class ResponseHeaders:
-    """WSGI middleware: adds fixed headers and X-Request-ID to whatever the app answers, errors too."""
+    """WSGI middleware: adds fixed headers and X-Request-ID to every response, including errors."""
 
     def __init__(self, app: WSGIApplication, headers: Mapping[str, str]):
+        """app: the WSGI app behind it. headers: values by name."""
         self._app = app
         self._headers = list(headers.items())
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start_stamped(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None
-        ) -> Callable[[bytes], object]:
-            stamp = [*self._headers, ("X-Request-ID", environ[REQUEST_ID])]
-            return start_response(status, [*headers, *stamp], exc_info)
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+            added = [*self._headers, ("X-Request-ID", environ[REQUEST_ID])]
+            return start_response(status, [*headers, *added], exc_info)
 
-        return self._app(environ, start_stamped)
+        return self._app(environ, start)

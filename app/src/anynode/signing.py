@@ -1,11 +1,14 @@
-"""Signs what browsers keep for us and bring back; any node accepts what another one signed."""
+"""Signs values that clients store and send back. Every node accepts the signatures of all nodes."""
 
 from flask import current_app
 from itsdangerous import URLSafeTimedSerializer
 
 
 def signer(purpose: str) -> URLSafeTimedSerializer:
-    """What is signed for one purpose is worth nothing for another. While the key changes, both keys are good."""
+    """Return a serializer that signs and verifies values.
+
+    purpose: a signature is valid for this purpose only. While SECRET_KEY is rotated, both keys are accepted.
+    """
     config = current_app.config
-    keys = [*config["SECRET_KEY_FALLBACKS"], config["SECRET_KEY"]]  # the last one signs
+    keys = [*config["SECRET_KEY_FALLBACKS"], config["SECRET_KEY"]]  # the last key signs
     return URLSafeTimedSerializer(keys, salt=purpose)

@@ -1,4 +1,4 @@
-"""Who may log in, and who is logged in."""
+"""Users and their logins."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,16 +8,17 @@ from typing import Any
 from flask import abort, current_app, request
 from werkzeug.security import check_password_hash
 
-from .device_cookie import known_device, remember_device
+from .device_cookie import device_id, issue_device_cookie
 from .sessions import current_session as session
 
-PASSWORD_BYTES = 1024  # no hash is computed of a longer one
+PASSWORD_BYTES = 1024  # longer passwords are refused without computing a hash
 
 
 class Users:
     """Names and password hashes."""
 
     def __init__(self, hashes: Mapping[str, str]):
+        """hashes: werkzeug password hashes by user name."""
         self._hashes = hashes
         self._methods = sorted({each.split("$")[0] for each in hashes.values()})
 
@@ -25,13 +26,13 @@ class Users:
         return name in self._hashes
 
     def hash_of(self, name: str) -> str:
-        """What is kept of the user's password; empty if there is no such user."""
+        """Return the hash of the user's password, "" if there is no such user."""
         return self._hashes.get(name, "")
 
     def knows(self, name: str, password: str) -> bool:
-        """Whether this is the user's password.
+        """Return whether this is the user's password.
 
-        For every name, known or not, one hash of each method in use is computed: time doesn't tell who exists.
+        Computes a hash of each method in use for every name, so that the time doesn't reveal existing users.
         """
         own = self._hashes.get(name, "")
         hashes = (own if own.startswith(f"{method}$") else f"{method}$nobody$0" for method in self._methods)
@@ -39,9 +40,9 @@ class Users:
 
 
 def log_in(name: str, password: str) -> bool:
-    """Start a session under a new id if the password is right. It is in the store by then.
+    """Start a session under a new id if the password is correct, and save it. Returns whether it was correct.
 
-    429 for who failed too often, 503 if too many log in at once.
+    Aborts with 400 (password too long), 429 (too many failed logins) or 503 (too many logins at once, or no store).
     """
     if not _is_password(name, password):
         return False
@@ -50,19 +51,19 @@ def log_in(name: str, password: str) -> bool:
     session.update(started_on=node, csrf=token_urlsafe(32), counter=0, note="")
     session.log_in(name, address=request.remote_addr or "", agent=request.user_agent.string, node=node)
     session.save()
-    remember_device(name)
+    issue_device_cookie(name)
     return True
 
 
 def current_user() -> str | None:
-    """The name of who is logged in; a user who was removed is not, and is logged out everywhere."""
+    """Return the name of the logged-in user, None without a login. A user that was removed is logged out everywhere."""
     if session.user is not None and session.user not in _users():
         session.end_all(cause="account_removed")
     return session.user
 
 
 def describe_session() -> dict[str, Any]:
-    """What the visitor may know about the session; needs a login."""
+    """Return the session's public data. Requires a logged-in user."""
     assert session.created, "a login has been saved"
     return {
         "user": session.user,
@@ -75,7 +76,7 @@ def describe_session() -> dict[str, Any]:
 
 
 def describe_sessions() -> list[dict[str, Any]]:
-    """All sessions of who is logged in, the oldest first."""
+    """Return all sessions of the logged-in user, the oldest first."""
     return [
         {
             "handle": each.handle,
@@ -91,7 +92,7 @@ def describe_sessions() -> list[dict[str, Any]]:
 
 
 def confirm_password(password: str) -> bool:
-    """Whether this is the password of who is logged in; if so, the session gets a new id, and a stolen one is dead."""
+    """Return whether this is the logged-in user's password. If so, the session gets a new id."""
     if session.user is None or not _is_password(session.user, password):
         return False
     session.rotate()
@@ -100,16 +101,15 @@ def confirm_password(password: str) -> bool:
 
 def _is_password(name: str, password: str) -> bool:
     if len(password.encode()) > PASSWORD_BYTES:
-        abort(400, f"A password may have {PASSWORD_BYTES} bytes at most.")
-    throttle, turnstile = (current_app.extensions[each] for each in ("throttle", "turnstile"))
+        abort(400, f"A password may have at most {PASSWORD_BYTES} bytes.")
+    limiter, queue = (current_app.extensions[each] for each in ("login_limiter", "hash_queue"))
 
-    def is_right() -> bool:
-        with turnstile.gate:
+    def verify() -> bool:
+        with queue.lock:
             return _users().knows(name, password)
 
-    address, browser = request.remote_addr or "", known_device(name)
-    found: bool = throttle.check(name, address, browser, is_right, turnstile.place)
-    return found
+    is_correct: bool = limiter.check(name, request.remote_addr or "", device_id(name), verify, queue.slot)
+    return is_correct
 
 
 def _users() -> Users:
@@ -118,5 +118,5 @@ def _users() -> Users:
 
 
 def iso_time(moment: datetime) -> str:
-    """ISO 8601 in UTC, to the second."""
+    """Return an aware datetime as ISO 8601 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

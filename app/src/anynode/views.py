@@ -1,10 +1,10 @@
-"""The pages for people, and the forms on them."""
+"""The HTML pages and their forms."""
 
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from .csrf import check_form, check_login_form, login_token
-from .notes import MAX_CHARACTERS, keep_note
+from .notes import MAX_CHARACTERS, save_note
 from .sessions import current_session as session
 from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
@@ -41,8 +41,8 @@ def count() -> ResponseReturnValue:
 @_pages.post("/note")
 def note() -> ResponseReturnValue:
     _check_form()
-    # browsers send line ends as CR LF, which the page counts as one character
-    keep_note(request.form.get("note", "").replace("\r\n", "\n"))
+    # browsers send line breaks as CR LF, which the page counts as a single character
+    save_note(request.form.get("note", "").replace("\r\n", "\n"))
     return _back()
 
 
@@ -65,12 +65,12 @@ def sessions() -> ResponseReturnValue:
 def end_sessions() -> ResponseReturnValue:
     _check_form()
     if not confirm_password(request.form.get("password", "")):
-        return _sessions_page(message="Wrong password, nothing was ended."), 403
-    which = request.form.get("end", "")
-    if which == "others":
+        return _sessions_page(message="Wrong password. No session was ended."), 403
+    selected = request.form.get("end", "")
+    if selected == "others":
         session.end_others()
     else:
-        session.end_session(which)
+        session.end_session(selected)
     return redirect(url_for("pages.sessions"), 303)
 
 
@@ -80,7 +80,7 @@ def _sessions_page(**values: str) -> str:
 
 def _check_form() -> None:
     if current_user() is None:
-        abort(401, "You aren't logged in any more, nothing was changed.")
+        abort(401, "You are no longer logged in. Nothing was changed.")
     check_form()
 
 

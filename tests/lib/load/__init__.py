@@ -1,1 +1,4 @@
-"""Visitors who notice: logged-in load through the balancer, each answer checked. See `python -m lib.load --help`."""
+"""Load generator: logged-in users send requests through the balancer, and each response is verified.
+
+See `python -m lib.load --help`.
+"""

@@ -1,15 +1,16 @@
-"""Visitors who are logged in, at a steady pace, through the balancer; each notices what they shouldn't.
+"""Logged-in users send requests through the balancer at a steady rate; each response is verified.
 
-Each visitor's requests are sent one after another: 30 % POST /api/counter, which must answer with exactly one more than
-before, else GET /api/session, which must answer with exactly what it was. Half of them keep their connection, half open
-a new one for each request. Prints failures by kind, the worst wait, lost and doubled writes and lost sessions.
+Each user sends its requests sequentially: 30 % are POST /api/counter, which must return the counter plus 1, the
+others GET /api/session, which must return the same counter. Half of the users keep their connection, the others open a
+new connection for each request. Prints failures by kind, the longest wait, lost and doubled writes and lost sessions.
 
-A request on a kept connection that is closed without a byte of an answer is sent once more on a new connection, POST
-too, as Chromium and Firefox do; those are counted apart, and they'd show as doubled writes if the server had begun.
+If the server closes a kept connection without a byte of a response, the request is sent again on a new connection, even
+a POST, as Chromium and Firefox do. Retries are counted separately. If the server had processed the first request, the
+retry shows as a doubled write.
 
-Ends when the --requests are made, or the --seconds over. Ctrl-C ends it at once, with what there is. SIGTERM, with
---until-told: ends it as soon as the --requests are made. Exit status: 0 if nothing failed; 1 if something did, or the
-requests were too few; 2 if it could not start.
+Ends when the --requests were made or the --seconds have passed. Ctrl-C ends it at once and prints the result so far.
+With --until-sigterm it continues until SIGTERM, and until the --requests were made. Exit status: 0 without failures; 1
+with failures, or with too few requests; 2 if it could not start.
 """
 
 import argparse
@@ -20,11 +21,13 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from .report import summary
-from .run import CannotStart, Plan, Run
+from .run import Plan, Run, StartError
 
 PRIVATE = [
     *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
@@ -32,8 +35,8 @@ PRIVATE = [
 ]
 
 
-def number(kind: type, least: float, most: float):
-    """An argparse type with a hard cap."""
+def number(kind: Callable[[str], float], least: float, most: float) -> Callable[[str], float]:
+    """An argparse type with hard limits."""
 
     def read(text: str) -> float:
         value = kind(text)
@@ -41,7 +44,7 @@ def number(kind: type, least: float, most: float):
             raise argparse.ArgumentTypeError(f"must be from {least} to {most}")
         return value
 
-    read.__name__ = "number"  # argparse names it, if it isn't one
+    read.__name__ = "number"  # argparse prints it for an invalid value
     return read
 
 
@@ -51,16 +54,16 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("url", help="of the balancer, such as https://10.10.0.2")
-    add("--password-file", required=True, type=Path, help="the account's password, in a file")
-    add("--user", default="demo", help="the account's name (%(default)s)")
-    add("--visitors", type=number(int, 1, 500), default=20, help="each has a session of their own (%(default)s)")
+    add("--password-file", required=True, type=Path, help="file with the user's password")
+    add("--username", default="demo", help="all sessions log in as this user (%(default)s)")
+    add("--users", type=number(int, 1, 500), default=20, help="number of sessions (%(default)s)")
     add("--rate", type=number(float, 0.1, 2000), default=150, help="requests/s, of all together (%(default)s)")
     add("--requests", type=number(int, 1, 10_000_000), default=20_000, help="at least (%(default)s)")
     add("--seconds", type=number(float, 1, 7200), default=900, help="at most (%(default)s)")
-    add("--until-told", action="store_true", help="go on after the requests are made, until SIGTERM")
+    add("--until-sigterm", action="store_true", help="continue after the requests were made, until SIGTERM")
     add("--timeout", type=number(float, 0.1, 60), default=10, help="seconds for each request (%(default)s)")
-    add("--ca", type=Path, help="certificates of the authority to trust, PEM, for https")
-    add("--host-is-mine", metavar="HOST", help="the URL's host again, if its address isn't private: load harms others")
+    add("--ca", type=Path, help="CA certificates to trust, PEM, for https")
+    add("--allow-host", metavar="HOST", help="the URL's host again, required if its address isn't private")
     add("--json", action="store_true", help="print the result as JSON")
     add("--timeline", type=Path, metavar="FILE", help="write a row for each second, for python -m lib.load.figure")
     return parser.parse_args(arguments)
@@ -71,59 +74,59 @@ def is_private(address: str) -> bool:
     return any(ip in ipaddress.ip_network(each) for each in PRIVATE)
 
 
-def make_plan(said: argparse.Namespace) -> Plan:
-    """Raises CannotStart."""
-    url = urlsplit(said.url)
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Convert the options. Raises StartError."""
+    url = urlsplit(options.url)
     if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query:
-        raise CannotStart(f"{said.url} must be http:// or https://, a host, perhaps a port, and nothing else.")
+        raise StartError(f"{options.url} must be http:// or https://, a host, perhaps a port, and nothing else.")
     try:
         found = socket.getaddrinfo(url.hostname, url.port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
-        raise CannotStart(f"{said.url} leads nowhere ({error}): mend it, or the name.") from error
-    foreign = [address for *_, (address, *_) in found if not is_private(address)]
-    if foreign and said.host_is_mine != url.hostname:
-        raise CannotStart(
-            f"{url.hostname} is {foreign[0]}, which is neither loopback nor private: load harms who didn't ask for it. "
-            f"If it is yours, say --host-is-mine {url.hostname}"
+        raise StartError(f"{options.url} can't be resolved ({error}): fix the URL or the name.") from error
+    foreign = [address for *_, (address, *_) in found if not is_private(str(address))]
+    if foreign and options.allow_host != url.hostname:
+        raise StartError(
+            f"{url.hostname} is {foreign[0]}, which is neither loopback nor private: load harms hosts of others. "
+            f"If it is yours, use --allow-host {url.hostname}"
         )
     tls = None
     try:
-        password = said.password_file.read_text().strip()
-        if said.ca:
-            tls = ssl.create_default_context(cafile=said.ca)
+        password = options.password_file.read_text().strip()
+        if options.ca:
+            tls = ssl.create_default_context(cafile=options.ca)
     except OSError as error:
-        raise CannotStart(f"{error.filename or said.ca}: {error.strerror}. Name a file that can be read.") from error
+        raise StartError(f"{error.filename or options.ca}: {error.strerror}. Use a file that can be read.") from error
     return Plan(
         url=f"{url.scheme}://{url.netloc}",
-        account={"username": said.user, "password": password},
-        visitors=said.visitors,
-        rate=said.rate,
-        requests=said.requests,
-        seconds=said.seconds,
-        until_told=said.until_told,
-        timeout=said.timeout,
+        account={"username": options.username, "password": password},
+        users=options.users,
+        rate=options.rate,
+        requests=options.requests,
+        seconds=options.seconds,
+        until_sigterm=options.until_sigterm,
+        timeout=options.timeout,
         tls=tls,
     )
 
 
-async def go(plan: Plan) -> tuple[dict, list[dict]]:
+async def go(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     run = Run(plan)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, run.tell)
+    loop.add_signal_handler(signal.SIGTERM, run.finish)
     loop.add_signal_handler(signal.SIGINT, run.stop)
     return await run.go()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    said = read_arguments(arguments)
+    options = read_arguments(arguments)
     try:
-        result, timeline = asyncio.run(go(make_plan(said)))
-    except CannotStart as error:
+        result, timeline = asyncio.run(go(make_plan(options)))
+    except StartError as error:
         print(f"load: {error}", file=sys.stderr)
         return 2
-    if said.timeline:
-        said.timeline.write_text(json.dumps(timeline))
-    print(json.dumps(result) if said.json else summary(result))
+    if options.timeline:
+        options.timeline.write_text(json.dumps(timeline))
+    print(json.dumps(result) if options.json else summary(result))
     return 1 if result["failed"] or not result["complete"] else 0
 
 

@@ -1,25 +1,26 @@
-"""HTTP as a browser speaks it for one visitor, with nothing hidden: each retry is counted, each failure has a name."""
+"""An HTTP client like a browser for a single user that hides nothing: it counts retries and names each failure."""
 
 import asyncio
 import errno
 import json
 import ssl
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import aiohttp
 
 
-class Answer(NamedTuple):
-    """A whole answer. body: the JSON object in it, {} if there is none."""
+class Response(NamedTuple):
+    """A complete response. body: its JSON object, {} without any."""
 
     status: int
-    headers: dict[str, str]
-    body: dict
+    headers: Mapping[str, str]
+    body: dict[str, Any]
 
 
-class Broken(Exception):
-    """There is no whole answer. kind: why, in a word or two; "closed" and "reset" if nothing of it has come."""
+class RequestFailed(Exception):
+    """There is no complete response. kind: the failure; "closed" and "reset" if no byte of a response arrived."""
 
     def __init__(self, kind: str):
         super().__init__(kind)
@@ -27,28 +28,28 @@ class Broken(Exception):
 
 
 class Client:
-    """One visitor's requests, to be sent one after another.
+    """Sends the requests of a user sequentially.
 
-    A kept connection may be closed by the server at the very moment a request is sent on it (RFC 9112, 9.5). Chromium
-    and Firefox then send it once more on a new connection, if it was a reused one and no byte of an answer has come,
-    whatever the method. So does this; `retried` says how often, by method. That a POST is sent twice goes against
-    RFC 9110, 9.2.2 (a server might have begun it), and a visitor would see it: the counter would rise by two.
+    A server may close a kept connection at the moment a request is sent on it (RFC 9112, 9.5). Chromium and Firefox
+    then send the request again on a new connection, with any method, if the connection was reused and no byte of a
+    response arrived. So does this client; `retried` counts it by method. Sending a POST again violates RFC 9110, 9.2.2,
+    as the server might have processed it; the user would notice a counter that rises by two.
     """
 
-    def __init__(self, url: str, keeps: bool, tls: ssl.SSLContext | None, timeout: float):
-        """keeps: one connection for all requests, else one for each. timeout: seconds for a request, with its retry."""
+    def __init__(self, url: str, keep_alive: bool, tls: ssl.SSLContext | None, timeout: float):
+        """keep_alive: use the same connection for all requests. timeout: seconds for a request with its retry."""
         self.cookie: str | None = None
         self.retried: Counter[str] = Counter()
         self._url = url
         self._timeout = timeout
         self._is_reused = False
         trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(self._note_reuse)
-        # the server is the one that closes an idle connection, not this: browsers keep one for minutes
-        habit = {"keepalive_timeout": 300} if keeps else {"force_close": True}
+        trace.on_connection_reuseconn.append(self._record_reuse)
+        # like browsers, this keeps an idle connection for minutes: the server closes it first
+        options: dict[str, Any] = {"keepalive_timeout": 300} if keep_alive else {"force_close": True}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, ssl=tls or True, **habit),
-            cookie_jar=aiohttp.DummyCookieJar(),  # a jar would keep a Secure cookie, or an address's, from being sent
+            connector=aiohttp.TCPConnector(limit=1, ssl=tls or True, **options),
+            cookie_jar=aiohttp.DummyCookieJar(),  # a real jar would not send a Secure cookie, or to an IP address
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trace_configs=[trace],
             middlewares=[_name_failure],
@@ -57,21 +58,21 @@ class Client:
     async def close(self) -> None:
         await self._session.close()
 
-    async def ask(self, method: str, path: str, body: dict | None = None) -> Answer:
-        """Raises Broken."""
+    async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Response:
+        """Send a request and return the response. Raises RequestFailed."""
         try:
             async with asyncio.timeout(self._timeout):
                 try:
                     return await self._send(method, path, body)
-                except Broken as broken:
-                    if not self._is_reused or broken.kind not in ("closed", "reset"):
+                except RequestFailed as failure:
+                    if not self._is_reused or failure.kind not in ("closed", "reset"):
                         raise
                 self.retried[method] += 1
                 return await self._send(method, path, body)
         except TimeoutError as error:
-            raise Broken("timeout") from error
+            raise RequestFailed("timeout") from error
 
-    async def _send(self, method: str, path: str, body: dict | None) -> Answer:
+    async def _send(self, method: str, path: str, body: dict[str, Any] | None) -> Response:
         headers = {"Accept": "application/json"}
         if self.cookie:
             headers["Cookie"] = self.cookie
@@ -82,28 +83,28 @@ class Client:
             ) as response:
                 raw = await response.read()
         except aiohttp.ClientError as error:
-            raise Broken("cut short") from error
+            raise RequestFailed("truncated") from error
         for cookie in response.cookies.values():
             if not cookie.key.endswith("session"):
-                continue  # it is for who comes back after a logout, which nobody here does
+                continue  # the device cookie, used only for a login after a logout
             self.cookie = f"{cookie.key}={cookie.coded_value}" if cookie.value else None
-        return Answer(response.status, response.headers, _parse(raw))
+        return Response(response.status, response.headers, _parse(raw))
 
-    async def _note_reuse(self, *_) -> None:
+    async def _record_reuse(self, *_: Any) -> None:
         self._is_reused = True
 
 
-async def _name_failure(request, handler):
-    """A middleware: if a GET ends in an error of aiohttp's own, aiohttp sends it again, whatever the connection was."""
+async def _name_failure(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware that replaces aiohttp's errors: with its own errors, aiohttp would retry any GET by itself."""
     try:
         return await handler(request)
     except aiohttp.ServerDisconnectedError as error:
-        has_come = not isinstance(error.message, str)  # it is the head of an answer then
-        raise Broken("cut short" if has_come else "closed") from error
+        has_head = not isinstance(error.message, str)  # then it is the head of a response
+        raise RequestFailed("truncated" if has_head else "closed") from error
     except aiohttp.ClientResponseError as error:
-        raise Broken("not HTTP") from error
+        raise RequestFailed("not HTTP") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Broken(_kind(error)) from error
+        raise RequestFailed(_kind(error)) from error
 
 
 def _kind(error: BaseException) -> str:
@@ -116,11 +117,11 @@ def _kind(error: BaseException) -> str:
         return "reset"
     if isinstance(error, aiohttp.ClientConnectorError):
         return "unreachable"
-    # where aiohttp could not send the whole request, its error has no number, but a cause that has one
+    # if aiohttp could not send the whole request, its error has no number, but its cause has
     return _kind(error.__cause__) if error.__cause__ else type(error).__name__
 
 
-def _parse(raw: bytes) -> dict:
+def _parse(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Draws a timeline of lib.load as SVG: requests and errors per second and the worst wait, with what happened when.
+"""Draws a timeline of lib.load as SVG: requests and errors per second and the longest wait, with marked events.
 
-MARKS is a JSON list of {"time": epoch, "what": "..."}. "app1 out" and a later "app1 back" become a shaded band, every
-other mark a line.
+MARKS is a JSON list of {"time": epoch, "event": "..."}. "app1 drained" and a later "app1 undrained" become a shaded
+band, every other mark a line.
 """
 
 import argparse
@@ -12,13 +12,21 @@ from html import escape
 from itertools import pairwise
 from math import log10
 from pathlib import Path
+from typing import Any
 
 WIDTH, LEFT, RIGHT = 960, 64, 944
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442")  # Okabe and Ito: told apart by all eyes
+COLOURS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#f0e442",
+)  # Okabe and Ito: safe for color-blind readers
 INK, FAINT, RED, GREEN, BAND = "#1f2328", "#d0d7de", "#c1121f", "#1a7f37", "#8250df"
 REQUESTS, ERRORS, WAIT, GAP = 150, 50, 140, 34  # heights
-LABELS, LABEL_ROW, LETTER = 64, 15, 6.3  # pixels: where labels of marks begin, a row of them, a letter's width
-LEAST, MOST = 0.001, 10  # seconds: the ends of the wait's logarithmic axis
+LABELS, LABEL_ROW, LETTER = 64, 15, 6.3  # pixels: top of the marks' labels, height of a row, width of a letter
+LEAST, MOST = 0.001, 10  # seconds: the ends of the logarithmic axis of waits
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", more: str = "") -> str:
@@ -30,15 +38,15 @@ def line(x1: float, y1: float, x2: float, y2: float, colour: str = FAINT, more: 
 
 
 def round_step(span: float, ticks: int) -> int:
-    """A step of 1, 2 or 5 times a power of ten that makes at most so many ticks of the span."""
-    steps = (digit * 10**power for power in range(7) for digit in (1, 2, 5))
+    """The smallest step of 1, 2 or 5 times a power of ten that divides the span into at most so many ticks."""
+    steps = (digit * int(10**power) for power in range(7) for digit in (1, 2, 5))
     return next(step for step in steps if span / step <= ticks)
 
 
 class Figure:
     """`str()` of it is the SVG."""
 
-    def __init__(self, rows: list[dict], marks: list[dict], title: str, machine: str):
+    def __init__(self, rows: list[dict[str, Any]], marks: list[dict[str, Any]], title: str, subtitle: str):
         """rows: a --timeline. marks: see above."""
         self._rows = rows
         self._begin = rows[0]["time"]
@@ -53,37 +61,38 @@ class Figure:
         self._draw_errors(top + REQUESTS + GAP)
         self._draw_waits(bottom - WAIT)
         self._draw_time(bottom)
-        self._draw_head(title, machine)
+        self._draw_head(title, subtitle)
         self._height = bottom + 46
 
     def __str__(self) -> str:
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self._height}" '
             f'font-family="system-ui, sans-serif" font-size="12" fill="{INK}">'
-            # of its own, for dark pages too
+            # a white background, for dark pages
             f'<rect width="{WIDTH}" height="{self._height}" fill="#fff"/>' + "\n".join(self._parts) + "</svg>\n"
         )
 
     def _x(self, second: float) -> float:
         return LEFT + (RIGHT - LEFT) * min(max(second / self._last, 0), 1)
 
-    def _spans(self, marks: list[dict]) -> Iterable[tuple[float, float, str]]:
-        """From, to (both the same for a line) and the label."""
-        out = {}
+    def _spans(self, marks: list[dict[str, Any]]) -> Iterable[tuple[float, float, str]]:
+        """Start, end (equal for a line) and label of each mark."""
+        drained: dict[str, float] = {}
         for mark in marks:
             second = mark["time"] - self._begin
-            name, _, way = mark["what"].rpartition(" ")
-            if way == "out":
-                out[name] = second
-            elif way == "back" and name in out:
-                yield out.pop(name), second, f"{name} out"
+            name, _, event = mark["event"].rpartition(" ")
+            if event == "drained":
+                drained[name] = second
+            elif event == "undrained" and name in drained:
+                yield drained.pop(name), second, f"{name} drained"
             else:
-                yield second, second, mark["what"]
-        yield from ((second, second, f"{name} out") for name, second in out.items())
+                yield second, second, mark["event"]
+        yield from ((second, second, f"{name} drained") for name, second in drained.items())
 
-    def _place(self, spans: list[tuple]) -> tuple[list[tuple[float, int]], int]:
-        """For each label its middle and its row, so that none covers another, and how many rows there are."""
-        ends, places = [], []
+    def _place(self, spans: list[tuple[float, float, str]]) -> tuple[list[tuple[float, int]], int]:
+        """The middle and the row of each label, so that labels don't overlap, and the number of rows."""
+        ends: list[float] = []
+        places = []
         for begin, end, label in spans:
             half = len(label) * LETTER / 2
             middle = min(max((self._x(begin) + self._x(end)) / 2, half), WIDTH - half)
@@ -101,7 +110,7 @@ class Figure:
         return f'<rect class="mark" {size} fill="{BAND}" opacity=".14"/>'
 
     def _label(self, label: str, middle: float, row: int) -> str:
-        # the stroke keeps it readable where lines of other marks cross it
+        # the stroke keeps it readable under lines of other marks
         more = f'fill="{BAND}" font-size="11" stroke="#fff" stroke-width="3" paint-order="stroke"'
         return text(middle, LABELS + row * LABEL_ROW - 3, label, "middle", more)
 
@@ -113,7 +122,7 @@ class Figure:
         self._parts += [line(LEFT, top + height, RIGHT, top + height, INK)]
 
     def _steps(self, heights: Iterable[float]) -> str:
-        """A path along the heights, a step for each second, from left to right."""
+        """A path along the heights with a step for each second, from left to right."""
         return "".join(f"V{y:.1f}H{self._x(i + 1):.1f}" for i, y in enumerate(heights))
 
     def _draw_requests(self, top: float) -> None:
@@ -152,11 +161,12 @@ class Figure:
 
     def _draw_waits(self, top: float) -> None:
         def y(seconds: float) -> float:
+            """The height of a wait."""
             return top + WAIT * (1 - log10(min(max(seconds, LEAST), MOST) / LEAST) / log10(MOST / LEAST))
 
         base = top + WAIT
         ticks = [(y(n), label) for n, label in ((0.001, "1 ms"), (0.01, "10 ms"), (0.1, "100 ms"), (10, "10 s"))]
-        self._panel(top, WAIT, "Longest wait of those sent in each second", ticks)
+        self._panel(top, WAIT, "Longest wait of the requests sent in each second", ticks)
         path = f"M{LEFT} {base}" + self._steps(y(row["worst_wait"]) for row in self._rows)
         self._parts += [
             f'<path class="wait" d="{path}" fill="none" stroke="{INK}" stroke-width="1.5"/>',
@@ -170,30 +180,30 @@ class Figure:
             self._parts += [line(x, bottom, x, bottom + 5, INK), text(x, bottom + 19, str(second), "middle")]
         self._parts.append(text((LEFT + RIGHT) / 2, bottom + 37, "seconds", "middle"))
 
-    def _draw_head(self, title: str, machine: str) -> None:
+    def _draw_head(self, title: str, subtitle: str) -> None:
         began = datetime.fromtimestamp(self._begin, UTC).strftime("%Y-%m-%d %H:%M UTC")
         requests, errors = (sum(row[name] for row in self._rows) for name in ("requests", "errors"))
         worst = max(row["worst_wait"] for row in self._rows)
         facts = f"{requests:,} requests, {errors:,} failed, longest wait {worst:.2f} s"
         self._parts.append(text(LEFT, 24, title, more='font-size="16" font-weight="600"'))
-        self._parts.append(text(LEFT, 43, " · ".join(filter(None, (facts, began, machine)))))
+        self._parts.append(text(LEFT, 43, " · ".join(filter(None, (facts, began, subtitle)))))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.load.figure", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("timeline", type=Path, help="what lib.load wrote to --timeline")
+    parser.add_argument("timeline", type=Path, help="written by lib.load --timeline")
     parser.add_argument("svg", type=Path)
     parser.add_argument("--marks", type=Path)
-    parser.add_argument("--title", default="What visitors noticed")
-    parser.add_argument("--machine", default="", help="what it was measured on")
-    said = parser.parse_args()
-    rows = json.loads(said.timeline.read_text())
+    parser.add_argument("--title", default="Requests under load")
+    parser.add_argument("--subtitle", default="", help="such as the measured system")
+    options = parser.parse_args()
+    rows = json.loads(options.timeline.read_text())
     if not rows:
-        parser.error(f"{said.timeline} has no rows: nothing was sent")
-    marks = json.loads(said.marks.read_text()) if said.marks else []
-    said.svg.write_text(str(Figure(rows, marks, said.title, said.machine)))
+        parser.error(f"{options.timeline} has no rows: no request was sent")
+    marks = json.loads(options.marks.read_text()) if options.marks else []
+    options.svg.write_text(str(Figure(rows, marks, options.title, options.subtitle)))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""The result in plain words."""
+"""The result as text."""
+
+from collections.abc import Mapping
+from typing import Any
 
 
-def summary(result: dict) -> str:
-    """result: what Run.go() returns, or --json prints."""
+def summary(result: Mapping[str, Any]) -> str:
+    """Lines for a terminal. result: of Run.go(), or printed by --json."""
     wait, gap = result["wait"], result["longest_without_success"]
     rate = result["requests"] / result["seconds"]
-    short = "" if result["complete"] else f", FEWER THAN THE {result['requests_asked']} ASKED FOR: --seconds were over"
+    short = "" if result["complete"] else f", FEWER THAN THE {result['requests_planned']} PLANNED: --seconds too low"
     lines = [
         f"{result['url']}: {result['requests']} requests in {result['seconds']:.1f} s ({rate:.0f}/s) "
-        f"by {result['visitors']} visitors, from {result['began']}{short}",
+        f"by {result['users']} users, from {result['began']}{short}",
         _line("failed", _listed(result["failures"]) if result["failed"] else "0"),
-        _line("worst wait", f"{_moment(wait['worst'])}; of failed ones too: {_moment(wait['worst_of_all'])}"),
+        _line("longest wait", f"{_moment(wait['worst'])}; with failed: {_moment(wait['worst_of_all'])}"),
     ]
     if wait["p50"] is not None:
         lines.append(_line("waits", f"half within {wait['p50']:.3f} s, 99 % within {wait['p99']:.3f} s"))
@@ -32,7 +35,7 @@ def summary(result: dict) -> str:
     lines.append(_line("by node", _listed(result["by_node"])))
     if set(result["by_release"]) - {"none"}:
         lines.append(_line("by release", _listed(result["by_release"])))
-    lines.append(_line("own delay", f"this tool itself sent up to {result['own_lag']:.3f} s late"))
+    lines.append(_line("own delay", f"this tool sent requests up to {result['own_lag']:.3f} s late"))
     if result["first_failures"]:
         lines.append("The first failures:")
         lines += [
@@ -43,8 +46,8 @@ def summary(result: dict) -> str:
     return "\n".join(lines)
 
 
-def row(event: str, result: dict) -> str:
-    """A row of a table: what happened, and what it cost."""
+def row(event: str, result: Mapping[str, Any]) -> str:
+    """A row of a Markdown table: the event and its effects."""
     wait, gap = result["wait"], result["longest_without_success"]
     retries = sum(result["retried"].values())
     cells = [
@@ -65,9 +68,9 @@ def _line(name: str, text: str) -> str:
     return f"{name:<15}{text}"
 
 
-def _listed(counts: dict[str, int]) -> str:
+def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {number}" for name, number in counts.items())
 
 
-def _moment(worst: dict) -> str:
+def _moment(worst: Mapping[str, Any]) -> str:
     return f"{worst['seconds']:.3f} s ({worst['method']}, {worst['at']:.1f} s after the start)"

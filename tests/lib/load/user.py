@@ -1,64 +1,66 @@
-"""A visitor who knows what their counter must be."""
+"""A user that knows the expected value of its counter."""
 
 import random
 import time
+from typing import Any
 
-from .client import Answer, Broken, Client
+from .client import Client, RequestFailed, Response
 from .tally import Tally
 
 POST_SHARE = 0.3
 
 
-class Visitor:
-    """Logs in, then counts and looks, and notices if an answer isn't what it must be."""
+class User:
+    """Logs in, then increments and reads its counter, and detects wrong responses."""
 
-    def __init__(self, client: Client, account: dict, tally: Tally):
+    def __init__(self, client: Client, account: dict[str, str], tally: Tally):
+        """account: the JSON of a login. tally: counts the results."""
         self.client = client
         self.is_busy = False
         self._account = account
         self._tally = tally
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        self._low = self._high = 0  # what the counter may be; they differ while the fate of a POST is unknown
-        self._written: dict[int, float] = {}  # when each value was acknowledged
+    def _reset(self) -> None:
+        self._low = self._high = 0  # possible values of the counter; they differ while the result of a POST is unknown
+        self._written: dict[int, float] = {}  # the time at which each value was acknowledged
         self._since = time.time()
 
-    async def log_in(self) -> Answer:
-        """Raises Broken; whether the answer is a good one is for the caller to see."""
-        answer = await self.client.ask("POST", "/api/login", self._account)
-        if answer.status == 200:
-            self._forget()
-        return answer
+    async def log_in(self) -> Response:
+        """Log in and return the response, with any status. Raises RequestFailed."""
+        response = await self.client.request("POST", "/api/login", self._account)
+        if response.status == 200:
+            self._reset()
+        return response
 
     async def act(self) -> None:
-        """One request, judged and counted."""
+        """Send a request, verify and count the response."""
         self.is_busy = True
-        began = time.monotonic()
-        answer = None
+        started = time.monotonic()
+        response = None
         method = "login" if not self.client.cookie else "POST" if random.random() < POST_SHARE else "GET"
         try:
             if method == "login":
-                answer = await self.log_in()
+                response = await self.log_in()
             elif method == "POST":
-                answer = await self.client.ask("POST", "/api/counter", {})
+                response = await self.client.request("POST", "/api/counter", {})
             else:
-                answer = await self.client.ask("GET", "/api/session")
-            failure = _failure(method, answer)
-        except Broken as broken:
-            failure = broken.kind
+                response = await self.client.request("GET", "/api/session")
+            failure = _failure(method, response)
+        except RequestFailed as failed:
+            failure = failed.kind
         if failure == "logged out":
             self.client.cookie = None
             self._tally.lost_session(self._since)
-        elif failure is None and method != "login":
-            failure = self._judge(answer.body.get("counter"), method == "POST")
+        elif failure is None and method != "login" and response:
+            failure = self._verify(response.body.get("counter"), method == "POST")
         elif method == "POST":
             self._high += 1
-        self._tally.add(method, failure, began, answer.headers if answer else {})
+        self._tally.add(method, failure, started, response.headers if response else {})
         self.is_busy = False
 
-    def _judge(self, counter: object, has_written: bool) -> str | None:
-        """What is wrong with the counter of a good answer, or None."""
+    def _verify(self, counter: Any, has_written: bool) -> str | None:
+        """The failure that the counter of a successful response shows, or None."""
         if not isinstance(counter, int):
             self._high += has_written
             return "not understood"
@@ -76,12 +78,12 @@ class Visitor:
         return "lost write" if counter < low else "doubled write" if counter > high else None
 
 
-def _failure(method: str, answer: Answer) -> str | None:
-    """The name of what an answer's status says; None if it is a good one."""
-    if 200 <= answer.status < 300:
+def _failure(method: str, response: Response) -> str | None:
+    """The failure that the status shows; None for a success."""
+    if 200 <= response.status < 300:
         return None
-    if answer.status == 401 and method != "login":
+    if response.status == 401 and method != "login":
         return "logged out"
-    if answer.status == 503 and "Retry-After" in answer.headers:
+    if response.status == 503 and "Retry-After" in response.headers:
         return "503 announced"
-    return str(answer.status)
+    return str(response.status)

@@ -1,10 +1,10 @@
-"""Sessions that every node knows, for any Flask app.
+"""Sessions that all nodes share, for any Flask app.
 
     store = RedisStore(redis_client, prefix="myapp:", idle=1800, lifetime=28800)
     app.session_interface = SharedSessionInterface(store)
 
-`flask.session` is then a `Session`: a mapping of JSON values that can also
-`log_in()`, `rotate()`, `end()`, `save()` and `increment()`, and knows its user's `sessions()`.
+`flask.session` is then a `Session`: a mapping of JSON values with the methods
+`log_in()`, `rotate()`, `end()`, `save()`, `increment()`, and `sessions()` of its user.
 """
 
 from .errors import SessionEnded, SessionStoreError

@@ -1,4 +1,4 @@
-"""Stops asking a store that doesn't answer, so that no thread waits for it over and over."""
+"""Stops calls to a store that doesn't answer, so that threads don't wait for it again and again."""
 
 import logging
 import threading
@@ -9,14 +9,15 @@ _log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """A circuit breaker for the threads of one process.
+    """A circuit breaker for the threads of a process.
 
-    After so many `failures` in a row, calls are refused but for one probe every `pause` seconds. The first call
-    that succeeds ends that.
+    After `failures` failures in a row it opens: it refuses calls except a probe every `pause` seconds. The first
+    successful call closes it.
+    clock: returns monotonic seconds.
     """
 
-    # When the store is well, a probe may just have begun in vain: to connect, log in and ask takes 3 timeouts of 0.3 s
-    # at most, and then a pause, so that 1.4 s later a call is admitted, in each process for itself.
+    # After the store has recovered, a call is admitted within 1.4 s in each process: a probe that started just before
+    # may fail after 3 timeouts of 0.3 s (connect, AUTH, command), and a pause follows.
 
     def __init__(self, *, failures: int = 3, pause: float = 0.5, clock: Callable[[], float] = time.monotonic):
         self._limit = failures
@@ -27,14 +28,14 @@ class Breaker:
         self._lock = threading.Lock()
 
     def admits(self) -> bool:
-        """Whether the call may be made; report then how it went."""
+        """Return whether the call may be made. Report the result by failed() or succeeded()."""
         if self._failures < self._limit:
             return True
         with self._lock:
             now = self._clock()
             if now < self._next_probe:
                 return False
-            self._next_probe = now + self._pause  # this call is the probe; if it is never heard of, another follows
+            self._next_probe = now + self._pause  # this call is the probe; if it never reports, another follows
             return True
 
     def failed(self) -> None:
@@ -43,13 +44,13 @@ class Breaker:
             self._failures += 1
             self._next_probe = self._clock() + self._pause
             if self._failures == self._limit:
-                _log.error("session store: no answer %d times in a row, asking only now and then", self._limit)
+                _log.error("session store: %d failures in a row, circuit breaker opened", self._limit)
 
     def succeeded(self) -> None:
-        """The store answered, be it with an error."""
+        """The store answered, even if with an error."""
         if not self._failures:
             return
         with self._lock:
             if self._failures >= self._limit:
-                _log.warning("session store: answers again")
+                _log.warning("session store: answers again, circuit breaker closed")
             self._failures = 0

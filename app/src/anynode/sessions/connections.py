@@ -1,4 +1,4 @@
-"""Sends commands over a redis-py client's connections, with few layers in between."""
+"""Sends commands over the connections of a redis-py client, without its overhead."""
 
 from contextlib import suppress
 from os import getpid
@@ -9,13 +9,13 @@ from typing import Any, Protocol
 from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
-# A Redis that has closed a connection is not back so soon, so it doesn't matter who finds that out.
+# A server that closes a connection isn't back within this time, so testing the connection would save no request.
 _FRESH_SECONDS = 0.1
 _NO_SERVER = SSLContext(PROTOCOL_TLS_CLIENT)
 
 
 class Connection(Protocol):
-    """What is needed of redis-py's connections, which have no types."""
+    """The used part of redis-py's connections, which have no type annotations."""
 
     @property
     def is_connected(self) -> bool: ...
@@ -27,7 +27,7 @@ class Connection(Protocol):
 
 
 class Pool(Protocol):
-    """What is needed of its pools."""
+    """The used part of redis-py's connection pools."""
 
     max_connections: int
 
@@ -36,31 +36,31 @@ class Pool(Protocol):
 
 
 class Connections:
-    """Keeps a few connections of a client's pool at hand, in a plain list.
+    """Caches a few connections of a client's pool in a plain list.
 
-    redis-py's pool, retries and telemetry take as much CPU time for each command as sending it and reading the answer.
+    redis-py's pool, retries and telemetry take as much CPU time for each command as sending it and reading the reply.
     """
 
     def __init__(self, pool: Pool):
         self._pool = pool
-        self._most = pool.max_connections // 4  # the rest is for whoever else uses the client
-        self._at_hand: list[tuple[Connection, float]] = []  # append() and pop() are atomic, so it needs no lock
+        self._limit = pool.max_connections // 4  # the rest is for other users of the client
+        self._cached: list[tuple[Connection, float]] = []  # append() and pop() are atomic, so it needs no lock
         self._process = getpid()
 
     def execute(self, *command: str | int) -> Any:
-        """What Redis answers. Raises RedisError, and never sends a command twice."""
+        """Return the reply to a command. Raises RedisError. Never sends a command twice."""
         connection = self._take()
         try:
             connection.send_command(*command)
             reply = connection.read_response()
         except ResponseError as error:
             if isinstance(error, ReadOnlyError) or "NOREPLICAS" in str(error):
-                self._drop(connection)  # who took its place, Sentinel or the host's name tells those who connect anew
+                self._drop(connection)  # after a failover, a new connection leads to the new primary
             else:
                 self._put_back(connection)
             raise
         except BaseException as error:
-            self._drop(connection)  # the answer may still come, and must not become that of another command
+            self._drop(connection)  # a late reply must not become the reply to another command
             if isinstance(error, BrokenConnection):
                 self._drop_all()
             raise
@@ -68,11 +68,11 @@ class Connections:
         return reply
 
     def _take(self) -> Connection:
-        if self._process != getpid():  # forked: what is at hand is the parent's
-            self._at_hand, self._process = [], getpid()
+        if self._process != getpid():  # forked: the cached connections belong to the parent process
+            self._cached, self._process = [], getpid()
         while True:
             try:
-                connection, since = self._at_hand.pop()
+                connection, since = self._cached.pop()
             except IndexError:
                 return self._connect()
             if connection.is_connected and (monotonic() - since < _FRESH_SECONDS or _is_open(connection)):
@@ -87,16 +87,16 @@ class Connections:
             raise
 
     def _put_back(self, connection: Connection) -> None:
-        if len(self._at_hand) < self._most and not connection.should_reconnect():
-            self._at_hand.append((connection, monotonic()))
+        if len(self._cached) < self._limit and not connection.should_reconnect():
+            self._cached.append((connection, monotonic()))
         else:
             self._pool.release(connection)
 
     def _drop_all(self) -> None:
-        """Those at hand have most likely broken with it, and each would cost one more visitor the answer."""
+        """Drop all cached connections: they are probably broken too, and each would fail another request."""
         with suppress(IndexError):
             while True:
-                self._drop(self._at_hand.pop()[0])
+                self._drop(self._cached.pop()[0])
 
     def _drop(self, connection: Connection) -> None:
         _forget_tls_errors()
@@ -105,7 +105,7 @@ class Connections:
 
 
 def _is_open(connection: Connection) -> bool:
-    """Whether it is open, and nothing came that nobody asked for."""
+    """Return whether the connection is open and has no unexpected data to read."""
     try:
         return not connection.can_read()
     except (RedisError, OSError):
@@ -113,11 +113,11 @@ def _is_open(connection: Connection) -> bool:
 
 
 def _forget_tls_errors() -> None:
-    """Empty this thread's queue of OpenSSL's errors; takes some 15 microseconds.
+    """Clear this thread's OpenSSL error queue, in about 15 microseconds.
 
-    Python leaves those of a broken connection there (https://github.com/python/cpython/issues/148594), and one would be
-    taken for that of each later read that has to wait, on any connection, until the process ends. A list that selects
-    no cipher changes nothing, and is the one public call that empties the queue.
+    Python leaves the errors of a broken connection there (https://github.com/python/cpython/issues/148594). Each later
+    read that has to wait, on any connection, would then fail with such an error until the process ends. Setting a
+    cipher list that selects no cipher changes nothing, and is the only public call that clears the queue.
     """
     with suppress(SSLError):
         _NO_SERVER.set_ciphers("NONE-SUCH")

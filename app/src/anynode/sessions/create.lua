@@ -1,11 +1,11 @@
--- KEYS: session [, the one it replaces]   ARGV: idle ms, lifetime ms, format, sessions that a user may have, handle or
--- '' if it is nobody's, then field and text in turn   Returns when it was created, and how many sessions ended because
--- they were replaced, and because there were too many.
+-- KEYS: session [, the replaced session]   ARGV: idle ms, lifetime ms, format, limit of sessions per user, handle or ''
+-- without a user, then pairs of field and text   Returns the creation time, the number of replaced sessions, and the
+-- number of sessions that ended because of the limit.
 local key, replaced = KEYS[1], KEYS[2]
 local created = now()
 local expires = created + tonumber(ARGV[2])
--- first the index: a session that it doesn't know could not be ended; and before any DEL, so that a full Redis refuses
--- with nothing done yet
+-- The index first: a session that isn't in it couldn't be ended. And before any DEL, so that a Redis without memory
+-- refuses before anything has changed.
 local index = index_by(key, ARGV[5])
 if index then
   enter(index, key, expires)

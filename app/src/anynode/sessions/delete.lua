@@ -1,5 +1,5 @@
--- KEYS: session   ARGV: its handle, or '' if that isn't known   Returns how many ended, 1 or 0.
--- A session that was moved to another id meanwhile is found by its handle.
+-- KEYS: session   ARGV: its handle, or '' if unknown   Returns the number of ended sessions, 1 or 0.
+-- A session that got another id meanwhile is found by its handle.
 local ended = leave(KEYS[1])
 if ended == 0 then
   local index = index_by(KEYS[1], ARGV[1])

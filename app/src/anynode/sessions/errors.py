@@ -1,4 +1,4 @@
-"""What an app may want to catch: both are HTTP answers, so an app without a handler still answers rightly."""
+"""Exceptions for apps to handle. Both are HTTP errors, so an app without a handler responds correctly, too."""
 
 from werkzeug.exceptions import ServiceUnavailable, Unauthorized
 
@@ -6,13 +6,16 @@ RETRY_AFTER_SECONDS = 1
 
 
 class SessionStoreError(ServiceUnavailable):
-    """The session store can't be asked right now: 503 with Retry-After, and never "logged out".
+    """The session store is unavailable: 503 with Retry-After, never a logout.
 
-    Catch it with `@app.errorhandler(SessionStoreError)`; that also works when the session could not be saved
-    after the view had returned.
+    Handle it with `@app.errorhandler(SessionStoreError)`, which also works if the session couldn't be saved after the
+    view had returned.
     """
 
-    description = "Sessions can't be reached right now. Nothing is lost: please try again in a moment."
+    description = (
+        "The session store is temporarily unavailable. If you were logged in, you are still logged in: "
+        "please try again in a moment."
+    )
 
     def __init__(self) -> None:
         super().__init__(retry_after=RETRY_AFTER_SECONDS)
@@ -21,4 +24,4 @@ class SessionStoreError(ServiceUnavailable):
 class SessionEnded(Unauthorized):
     """The session ended elsewhere (logout, login, expiry) while this request wanted to write to it: 401."""
 
-    description = "This session has ended, nothing was written. Please log in again."
+    description = "This session has ended. Nothing was saved. Please log in again."

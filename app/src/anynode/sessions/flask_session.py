@@ -1,4 +1,4 @@
-"""Moving over from Flask-Session 0.8.0 with Redis, logging nobody out: docs/sessions-in-your-app.md says how."""
+"""Migration from Flask-Session 0.8.0 with Redis without logging users out, see docs/sessions-in-your-app.md."""
 
 import base64
 import hmac
@@ -27,11 +27,11 @@ try:
 except ImportError as error:
     raise ImportError("anynode.sessions.flask_session needs msgspec: pip install 'anynode[flask-session]'") from error
 
-# Gets an old session's values; returns whose it is (None: nobody's) and the JSON values to keep, or None to drop it.
+# Takes an old session's values; returns its user (None without a login) and the JSON values to keep, or None to drop it
 Adopt = Callable[[dict[str, Any]], tuple[str | None, dict[str, Any]] | None]
 
-_MOVED = "_moved_to"  # all that is left in an old session then; Flask-Session can read it, too
-_MOVED_MS = 60_000  # for requests that set out when their browser had only the old cookie
+_MOVED = "_moved_to"  # the only value of an old session after its move; Flask-Session can read it, too
+_MOVED_MS = 60_000  # for requests that were sent while their browser had only the old cookie
 _CLAIM_MS = 10_000
 _WAIT_SECONDS = 0.8
 _OLD_ID = re.compile(r"[A-Za-z0-9_-]{16,256}")
@@ -39,14 +39,14 @@ _log = logging.getLogger(__name__)
 
 
 class BothInterface(SharedSessionInterface):
-    """Sessions in a `Store`, beside those that Flask-Session made.
+    """Sessions in a `Store` together with the sessions of Flask-Session.
 
     old: Flask-Session's interface; its client, prefix, signing and cookie (SESSION_COOKIE_NAME) are used.
-    cookie: the name of the new sessions' cookie, which must be another.
-    adopt: without it, Flask-Session goes on as before, and new sessions are only read, as other nodes make them. With
-        it, new sessions are made, and an old one that a visitor brings is moved into a new one, once, however many
-        requests bring it. It may be asked again, so it must change nothing.
-    The app needs a SECRET_KEY, the same one on all nodes.
+    cookie: the cookie name of new sessions, which must differ from the old name.
+    adopt: without it, Flask-Session creates all sessions, and new sessions of other nodes are only read. With it, new
+        sessions are created, and an old session that a client sends is moved into a new session, exactly once even if
+        many requests send it. It may be called again, so it must have no side effects.
+    The app needs the same SECRET_KEY on all nodes.
     """
 
     def __init__(self, store: Store, old: SessionInterface, *, cookie: str, adopt: Adopt | None = None):
@@ -66,7 +66,7 @@ class BothInterface(SharedSessionInterface):
             old: SessionMixin = self._old.open_session(app, request)
             if old_id is None or _MOVED not in old:
                 return old
-            # as it was read: another node's Flask-Session may write the old values back at any moment
+            # use the values that were read: Flask-Session on another node may write the old values back at any moment
             return _Moved(self.store, lambda: _id(old, self._seal(app, old_id)))
         if old_id is None:
             return super().open_session(app, request)
@@ -84,34 +84,34 @@ class BothInterface(SharedSessionInterface):
                 response.delete_cookie(self._old.get_cookie_name(app), **self._cookie_attributes(app))
 
     def _old_id(self, app: Flask, request: Request) -> str | None:
-        brought = request.cookies.get(self._old.get_cookie_name(app), "")
+        cookie = request.cookies.get(self._old.get_cookie_name(app), "")
         if self._old.use_signer:
             try:
                 signer = Signer(app.config["SECRET_KEY"], salt="flask-session", key_derivation="hmac")
-                brought = signer.unsign(brought).decode()
+                cookie = signer.unsign(cookie).decode()
             except (BadSignature, ValueError):
                 return None
-        return brought if _OLD_ID.fullmatch(brought) else None
+        return cookie if _OLD_ID.fullmatch(cookie) else None
 
     def _seal(self, app: Flask, old_id: str) -> str:
-        """The end of the id of the session that an old one is moved into.
+        """The end of the id of the session that the old session is moved into.
 
-        Not random, so that requests at once find the same one; who knows only the old id or only the key can't.
+        Not random, so that concurrent requests find the same session. The old id or the key alone don't reveal it.
         """
         if not app.secret_key:
-            raise RuntimeError("moving over from Flask-Session needs a SECRET_KEY, the same one on all nodes")
+            raise RuntimeError("the migration from Flask-Session needs the same SECRET_KEY on all nodes")
         seal = hmac.digest(want_bytes(app.secret_key), b"moved from Flask-Session:" + old_id.encode(), "sha256")
         return base64.urlsafe_b64encode(seal).rstrip(b"=").decode()
 
     def _find(self, seal: str, old_id: str, adopt: Adopt) -> str | None:
-        """The id of the session that an old one was moved into, now or before. None if there is none."""
+        """The id of the session that the old session was moved into, now or before; None if there is no session."""
         client, key = self._old.client, self._old.key_prefix + old_id
-        give_up = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + _WAIT_SECONDS
         try:
             while (values := self._old_values(key)) is not None:
                 if _MOVED in values:
                     return _id(values, seal)
-                if time.monotonic() > give_up:
+                if time.monotonic() > deadline:
                     raise SessionStoreError
                 if client.set(key + ":claim", b"", nx=True, px=_CLAIM_MS):
                     try:
@@ -139,11 +139,11 @@ class BothInterface(SharedSessionInterface):
             agent = request.user_agent.string[:AGENT_CHARACTERS]
             login = Login(user, make_handle(user), request.remote_addr or "", agent, "")
         new_id = slot_of(index_name(user) if user is not None else seal) + seal
-        if self.store.read(new_id) is None:  # else it was moved, and a Flask-Session elsewhere wrote the old one back
+        if self.store.read(new_id) is None:  # else it was moved, and Flask-Session on another node wrote it back
             self.store.create(new_id, {name: dumps(name, value) for name, value in kept.items()}, None, login)
         left = msgspec.msgpack.encode({_MOVED: slot_of(new_id)})
         if not self._old.client.set(key, left, xx=True, px=_MOVED_MS):
-            self.store.delete(new_id)  # a Flask-Session elsewhere has just logged this visitor out
+            self.store.delete(new_id)  # Flask-Session on another node has just logged this user out
 
     def _old_values(self, key: str) -> dict[str, Any] | None:
         try:
@@ -157,20 +157,20 @@ class BothInterface(SharedSessionInterface):
         for decode in (msgspec.msgpack.decode, msgspec.json.decode):
             with suppress(msgspec.MsgspecError, ValueError, RecursionError):
                 return decode(text, type=dict[str, Any])
-        # never unpickled, as Flask-Session does with what it can't decode: whoever can write to Redis could run code
+        # Flask-Session unpickles texts it can't decode. Never do: write access to Redis must not run code
         _log.warning("dropped an unreadable Flask-Session, sha256 of its key %s", digest(key))
         self._old.client.delete(key)
         return None
 
 
 def _id(moved: Mapping[str, Any], seal: str) -> str | None:
-    """The id of the new session that an old one's remainder leads to; None if somebody else wrote that."""
+    """The id of the new session that the old session points to; None if another application wrote the pointer."""
     found = f"{moved[_MOVED]}{seal}"
     return found if is_id(found) else None
 
 
 class _Moved(Session):
-    """Learns its id when it is first used."""
+    """A session that resolves its id at first use."""
 
     def __init__(self, store: Store, find: Callable[[], str | None]):
         super().__init__(store, None)

@@ -1,4 +1,4 @@
--- KEYS: session   ARGV: idle ms, field, by   Returns the new value, or nil if the session is gone.
+-- KEYS: session   ARGV: idle ms, field, increment   Returns the new value, or nil if the session doesn't exist.
 local expires, seen = times(KEYS[1])
 if not expires then
   return false

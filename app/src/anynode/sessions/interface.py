@@ -1,4 +1,4 @@
-"""Hands Flask its sessions, and the visitor the cookie."""
+"""Connects the session layer to Flask, and sets the cookie."""
 
 from typing import Any, cast
 
@@ -12,46 +12,46 @@ from .ids import is_id
 from .session import Session
 from .store import Store
 
-# `flask.session`, typed as what it is in an app with a SharedSessionInterface
+# `flask.session` with its type in an app with a SharedSessionInterface
 current_session = cast(Session, flask.session)
 
 
 def current_store() -> Store:
-    """The store of the current app's sessions."""
+    """Return the session store of the current app."""
     return cast(SharedSessionInterface, current_app.session_interface).store
 
 
 class SharedSessionInterface(SessionInterface):
-    """Sessions in a `Store`. The cookie holds just the id; Flask's SESSION_COOKIE_* settings apply."""
+    """Sessions in a `Store`. The cookie contains only the id; Flask's SESSION_COOKIE_* settings apply."""
 
     def __init__(self, store: Store):
         self.store = store
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin:
-        brought = request.cookies.get(self.get_cookie_name(app), "")
-        if is_id(brought):
-            return Session(self.store, brought)
-        if brought:
+        cookie = request.cookies.get(self.get_cookie_name(app), "")
+        if is_id(cookie):
+            return Session(self.store, cookie)
+        if cookie:
             self.store.observer.rejected()
         return Session(self.store, None)
 
     def save_session(self, app: Flask, session: SessionMixin, response: AnyResponse) -> None:
-        session = cast(Session, session)  # what open_session made
+        session = cast(Session, session)
         try:
             session.save()
         except (SessionStoreError, SessionEnded) as error:
-            # Flask asks only the handlers for 500 about an error from here, so ask the right one
+            # for an error from here, Flask calls only the handler of status 500, so call the right handler
             _replace(response, app.make_response(app.handle_user_exception(error)))
         if session.accessed:
             _keep_private(response)
-            # not before: Flask comes here a second time if save() found what it can't write
+            # only now: if save() raises TypeError, Flask calls this method a second time
             self.store.observer.used(session.found)
-        self._tell_visitor(app, session, response)
+        self._set_cookie(app, session, response)
 
-    def _tell_visitor(self, app: Flask, session: Session, response: AnyResponse) -> None:
+    def _set_cookie(self, app: Flask, session: Session, response: AnyResponse) -> None:
         if session.new_id:
             longest = min(app.permanent_session_lifetime.total_seconds(), self.store.lifetime)
-            # browsers obey it rather than a date, so that the clocks of nodes may differ
+            # browsers prefer Max-Age to Expires, so the clocks of nodes may differ
             max_age = int(longest) if session.is_lasting else None
             name, attributes = self.get_cookie_name(app), self._cookie_attributes(app)
             response.set_cookie(name, session.new_id, max_age=max_age, **attributes)
@@ -70,8 +70,8 @@ class SharedSessionInterface(SessionInterface):
 
 
 def _keep_private(response: AnyResponse) -> None:
-    """Tell caches that the answer is for this visitor alone."""
-    # Flask's properties parse and write the whole header, and it is seldom there
+    """Forbid caches to store the response or to share it between users."""
+    # Flask's properties parse and rewrite the whole header, which is rarely present
     present = {name.lower() for name, _ in response.headers}
     if "vary" in present:
         response.vary.add("Cookie")
@@ -84,7 +84,7 @@ def _keep_private(response: AnyResponse) -> None:
 
 
 def _replace(response: AnyResponse, other: Response) -> None:
-    """Make `response`, which Flask is about to send, say what `other` says."""
+    """Replace the content of `response`, which Flask is about to send, by `other`."""
     response.close()
     response.status = other.status
     response.headers = other.headers

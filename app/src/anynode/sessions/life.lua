@@ -1,9 +1,9 @@
--- Put in front of every script. Fields of a session's hash: m:format, m:created, m:expires (absolute), m:seen (all in
--- milliseconds by this server's clock), m:version (counts writes), s:<key> with the JSON text of a session value; and
--- of a user's session m:user, m:handle, m:address, m:agent, m:node.
--- A user's index is a sorted set: the digest of each of the user's sessions, scored by absolute expiry. ids.py names
--- things so that it lies in the cluster slot of these sessions. So scripts may touch the keys of one slot that they
--- find in Redis, though KEYS can't name them without a read before.
+-- Prepended to every script. Fields of a session's hash: m:format, m:created, m:expires (absolute), m:seen (all in
+-- milliseconds by this server's clock), m:version (number of writes), s:<key> with the JSON text of a session value; for
+-- the session of a user also m:user, m:handle, m:address, m:agent, m:node.
+-- A user's index is a sorted set: the digest of each session of the user, scored by absolute expiry. By the names in
+-- ids.py it has the same cluster slot as these sessions. So scripts may access keys that they find in the index,
+-- although KEYS can't list them without an additional read.
 
 local function now()
   local time = redis.call('TIME')
@@ -14,14 +14,14 @@ local function whole(text)
   return text and tonumber(string.match(text, '^%d+$'))
 end
 
--- When the session must end whatever happens, or nil if there is none; and when it was last seen.
+-- Returns the absolute expiry of a session, nil if it doesn't exist, and the time of its last use.
 local function times(key)
   local texts = redis.call('HMGET', key, 'm:expires', 'm:seen')
   return whole(texts[1]), whole(texts[2]) or 0
 end
 
--- Note that the session was seen, and let it live for another `idle` ms, but not past its absolute expiry. Skipped
--- while both are no more than `slack` ms behind, so that a read seldom writes.
+-- Update the time of last use, and extend the session by `idle` ms, but not beyond its absolute expiry. Skipped while
+-- both lag by at most `slack` ms, so that reads rarely write.
 local function slide(key, expires, seen, idle, slack)
   local moment = now()
   local life = math.min(idle, expires - moment)
@@ -36,7 +36,7 @@ local function digest_of(key)
   return string.sub(key, -64)
 end
 
--- The same index, after dropping what is there if it isn't one.
+-- Return the index, after deleting any value there that isn't a sorted set.
 local function checked(index)
   local kind = redis.call('TYPE', index).ok
   if kind ~= 'zset' and kind ~= 'none' then
@@ -45,7 +45,7 @@ local function checked(index)
   return index
 end
 
--- The index that a session's handle begins with the name of; nil if it isn't a handle, as nobody's session has none.
+-- Return the index named at the start of a session's handle; nil without a valid handle (session without a user).
 local function index_by(key, handle)
   if type(handle) ~= 'string' or #handle ~= 30 or string.find(handle, '[^%w_-]') then
     return nil
@@ -55,17 +55,17 @@ local function index_by(key, handle)
 end
 
 local function index_of(key)
-  return index_by(key, redis.pcall('HGET', key, 'm:handle')) -- an error if a foreign value is there
+  return index_by(key, redis.pcall('HGET', key, 'm:handle')) -- an error if another application wrote the key
 end
 
--- Add a session to an index, which lives as long as the last one in it may.
+-- Add a session to an index, which expires together with its longest-lived session.
 local function enter(index, key, expires)
   redis.call('ZADD', index, expires, digest_of(key))
   local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2]
   redis.call('PEXPIRE', index, tonumber(last) - now())
 end
 
--- End a session. Returns 1, or 0 if there was none.
+-- End a session. Returns 1, or 0 if it didn't exist.
 local function leave(key)
   local index = index_of(key)
   if index then
@@ -74,7 +74,7 @@ local function leave(key)
   return redis.call('DEL', key)
 end
 
--- The keys of the sessions in an index, oldest first; those that have idled out are dropped from it.
+-- Return the keys of the sessions in an index, oldest first, and remove expired sessions from it.
 local function living(index)
   local prefix, slot = string.match(index, '^(.*)user:({..})')
   local keys = {}
@@ -89,11 +89,11 @@ local function living(index)
   return keys
 end
 
--- End the session in an index that has this handle, or all that don't. Returns how many.
+-- End the session in an index that has this handle, or all sessions with other handles. Returns their number.
 local function end_by_handle(index, handle, has_it)
   local ended = 0
   for _, key in ipairs(living(index)) do
-    if (redis.pcall('HGET', key, 'm:handle') == handle) == has_it then -- an error if a foreign value is there
+    if (redis.pcall('HGET', key, 'm:handle') == handle) == has_it then -- an error if another application wrote the key
       ended = ended + leave(key)
     end
   end

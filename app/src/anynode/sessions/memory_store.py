@@ -1,4 +1,4 @@
-"""Sessions in the memory of one process. Not for use: it is the negative control of the checks."""
+"""Sessions in the memory of a process. Not for production: it is the negative control of the session check."""
 
 import threading
 import time
@@ -18,13 +18,13 @@ class _Entry:
 
 
 class MemoryStore:
-    """A `Store` that no other process, and so no other node, can see.
+    """A `Store` that other processes, and so other nodes, can't read.
 
-    It exists to show what shared sessions mend: with it, who logs in on one node is a stranger on the next.
-    idle, lifetime (seconds), per_user: as in RedisStore. clock: seconds since 1970.
+    It demonstrates the need for shared sessions: a login on a node is unknown on other nodes.
+    idle, lifetime (seconds), per_user: as in RedisStore. clock: returns seconds since 1970.
     """
 
-    observer = Observer()  # nothing is counted
+    observer = Observer()  # no metrics
 
     def __init__(
         self, *, idle: float, lifetime: float, per_user: int = PER_USER, clock: Callable[[], float] = time.time
@@ -52,8 +52,8 @@ class MemoryStore:
                 self._entries.pop(replaces, None)
             now = self._clock()
             if login:
-                mine = self._ids_of(login.user)
-                for each in mine[: max(0, len(mine) + 1 - self._per_user)]:
+                own = self._ids_of(login.user)
+                for each in own[: max(0, len(own) + 1 - self._per_user)]:
                     del self._entries[each]
             self._entries[session_id] = _Entry(now, now, dict(texts), login)
             return int(now * 1000)
@@ -114,26 +114,26 @@ class MemoryStore:
 
     def count(self) -> Counts:
         with self._lock:
-            self._drop_dead()
+            self._drop_expired()
             users = [each.login.user for each in self._entries.values() if each.login]
             return Counts(len(self._entries), len(users), len(set(users)))
 
     def ping(self) -> None:
-        """Memory always answers."""
+        """Never fails."""
 
-    def _end(self, is_meant: Callable[[Login | None], object]) -> int:
+    def _end(self, is_selected: Callable[[Login | None], object]) -> int:
         with self._lock:
-            self._drop_dead()
-            meant = [each for each, entry in self._entries.items() if is_meant(entry.login)]
-            for each in meant:
+            self._drop_expired()
+            selected = [each for each, entry in self._entries.items() if is_selected(entry.login)]
+            for each in selected:
                 del self._entries[each]
-            return len(meant)
+            return len(selected)
 
-    # Call what follows with the lock held
+    # The following methods require that the lock is held
 
     def _alive(self, session_id: str) -> _Entry | None:
-        """The entry, kept from idling out."""
-        self._drop_dead()
+        """The entry if it hasn't expired; resets its idle time."""
+        self._drop_expired()
         entry = self._entries.get(session_id)
         if entry:
             entry.seen = self._clock()
@@ -141,12 +141,11 @@ class MemoryStore:
 
     def _ids_of(self, user: str) -> list[str]:
         """The user's sessions, the oldest first."""
-        self._drop_dead()
-        mine = {each: entry for each, entry in self._entries.items() if entry.login and entry.login.user == user}
-        return sorted(mine, key=lambda each: mine[each].created)
+        self._drop_expired()
+        own = {each: entry for each, entry in self._entries.items() if entry.login and entry.login.user == user}
+        return sorted(own, key=lambda each: own[each].created)
 
-    def _drop_dead(self) -> None:
-        """Drop the entries whose time has come."""
+    def _drop_expired(self) -> None:
         now = self._clock()
         for each, entry in list(self._entries.items()):
             if now >= min(entry.seen + self._idle, entry.created + self.lifetime):

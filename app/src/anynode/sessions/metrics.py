@@ -1,4 +1,4 @@
-"""Counts what happens to sessions, for Prometheus. Needs prometheus-client; nothing else here does."""
+"""Prometheus metrics of sessions. The only module here that needs prometheus-client."""
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
@@ -19,53 +19,52 @@ _CAUSES = (
 )
 _KINDS = ("timeout", "connection", "error_reply", "newer_format")
 _STEPS = ("read", "create", "update", "increment", "delete", "list", "end_user")
-# From what Redis needs next door to what a visitor may have to wait for, see redis_client.py.
+# seconds: from a fast reply of Redis to the longest time that a user may have to wait, see redis_client.py
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
 class SessionMetrics(Observer):
-    """Make one per process, and give it to the store.
+    """An observer that counts. Create an instance per process and pass it to the store.
 
-    With several processes set PROMETHEUS_MULTIPROC_DIR before anything imports prometheus_client.
+    With several processes, set PROMETHEUS_MULTIPROC_DIR before prometheus_client is imported.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY):
-        """registry: where the metrics are registered. ValueError if they are already."""
+        """registry: of the metrics. Raises ValueError if it already has them."""
 
         def counter(name: str, text: str, label: str = "", values: tuple[str, ...] = ()) -> Counter:
-            made = Counter(_PREFIX + name, text, [label] if label else [], registry=registry)
-            for value in values:  # from the start: rate() doesn't see what a series begins with
-                made.labels(value)
-            return made
+            created = Counter(_PREFIX + name, text, [label] if label else [], registry=registry)
+            for value in values:  # create all series now: rate() ignores the first value of a series
+                created.labels(value)
+            return created
 
         requests = counter(
             "requests_total",
-            "Requests that used the session: it was found, there was none, or the store was unavailable.",
+            "Requests that used the session, by result: found, none, or store unavailable.",
             "session",
             tuple(_FOUND.values()),
         )
         self._used = {found: requests.labels(name) for found, name in _FOUND.items()}  # bound once: on the hot path
-        self._rejected = counter("rejected_ids_total", "Cookies that can't be a session id; the store wasn't asked.")
+        self._rejected = counter("rejected_ids_total", "Cookies without a valid session id; the store wasn't queried.")
         self._unknown = counter(
             "unknown_ids_total",
-            "Well-formed ids that the store doesn't know: idled out, lifetime over, ended, replaced, lost or made up."
-            " It keeps nothing by which to tell these apart.",
+            "Well-formed ids that aren't in the store: expired, ended, replaced, lost or invented."
+            " The store keeps no data that could distinguish these.",
         )
-        self._logins = counter("logins_total", "Sessions that became a user's.")
-        self._rotations = counter("rotations_total", "Sessions that got a new id by rotate(); logins not counted.")
+        self._logins = counter("logins_total", "Logins.")
+        self._rotations = counter("rotations_total", "Sessions that got a new id by rotate(), without logins.")
         self._ended = counter(
             "ended_total",
-            "Sessions deleted, by cause. Those that idled out or reached their lifetime are not in it:"
-            " Redis drops them by itself.",
+            "Deleted sessions by cause. Expired sessions aren't included: Redis deletes them.",
             "cause",
             _CAUSES,
         )
         self._conflicts = counter("conflicts_total", "Writes refused because the session had ended meanwhile.")
-        self._errors = counter("store_errors_total", "Steps that the store couldn't do.", "kind", _KINDS)
-        self._refusals = counter("store_refusals_total", "Steps not tried because the circuit breaker was open.")
+        self._errors = counter("store_errors_total", "Failed steps of the store.", "kind", _KINDS)
+        self._refusals = counter("store_refusals_total", "Steps refused because the circuit breaker was open.")
         self._seconds = Histogram(
             _PREFIX + "store_seconds",
-            "Time per step of the store, failed ones too.",
+            "Time per step of the store, including failed steps.",
             ["step"],
             buckets=_BUCKETS,
             registry=registry,

@@ -1,35 +1,35 @@
-"""What the session layer tells those who count. No user, id or handle is ever told."""
+"""Events of the session layer, for metrics. They contain no user, id or handle."""
 
 
 class Observer:
-    """Takes no notice; a subclass overrides what it wants to know of. Called by all threads, and must not raise."""
+    """Ignores all events; subclasses override methods. Called from all threads. Methods must not raise."""
 
     def used(self, found: bool | None) -> None:
-        """A request that used the session is over: it came with one, without one, or (None) the store didn't say."""
+        """A request that used the session ended. found: whether its session existed; None: the store didn't answer."""
 
     def rejected(self) -> None:
-        """A visitor brought what can't be an id; the store wasn't asked."""
+        """A client sent a cookie that can't be an id; the store wasn't queried."""
 
     def unknown(self) -> None:
-        """A visitor brought an id that the store doesn't know, or doesn't know any more."""
+        """A client sent an id that isn't in the store (any more)."""
 
     def logged_in(self) -> None:
-        """A session became a user's."""
+        """A session got a user."""
 
     def rotated(self) -> None:
-        """A session got a new id, and nothing else about it changed."""
+        """A session got a new id without a login."""
 
     def ended(self, cause: str, number: int = 1) -> None:
-        """So many sessions were deleted. Those that idle out, or reach their lifetime, do so unseen."""
+        """`number` sessions were deleted. Expired sessions aren't reported."""
 
     def conflicted(self) -> None:
-        """Nothing was written, since the session had ended elsewhere meanwhile."""
+        """A write was refused because the session had ended meanwhile."""
 
     def took(self, step: str, seconds: float) -> None:
-        """The store was asked for one step, successfully or not."""
+        """A step of the store took this time, whether it succeeded or failed."""
 
     def failed(self, kind: str) -> None:
-        """The store couldn't do a step: "timeout", "connection", "error_reply", "newer_format"."""
+        """A step of the store failed. kind: "timeout", "connection", "error_reply" or "newer_format"."""
 
     def refused(self) -> None:
-        """The store wasn't asked, since it had failed several times in a row."""
+        """The circuit breaker refused a step after several failures in a row."""

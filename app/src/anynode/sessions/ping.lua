@@ -1,2 +1,2 @@
--- Does nothing. Since it says that it may write, a server that can't refuses it.
+-- Does nothing. It is declared as a writing script, so a server that can't write refuses it.
 return 1

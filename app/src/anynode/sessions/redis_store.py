@@ -1,4 +1,4 @@
-"""Sessions in Redis 7.0 or later: one hash per session, one script per step."""
+"""Sessions in Redis 7.0 or later: a hash for each session, a script for each step."""
 
 import hashlib
 import logging
@@ -21,9 +21,9 @@ from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
 from .observer import Observer
 from .store import PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
-# "major" or "major.minor". A release that adds fields raises the minor number: others read what they know and keep the
-# rest, since a write touches only what it changes. One that gives a field another meaning raises the major number:
-# older releases then answer 503 and leave the session to the newer ones.
+# "major" or "major.minor". A release that adds fields raises the minor number: other releases ignore and keep unknown
+# fields, since a write touches changed fields only. A release that changes the meaning of a field raises the major
+# number: older releases then answer 503 and don't touch the session.
 FORMAT = "1"
 _FORMAT_SHAPE = re.compile(r"([1-9][0-9]{0,3})(\.[0-9]{1,4})?")
 _VALUE = "s:"
@@ -32,15 +32,16 @@ _log = logging.getLogger(__name__)
 
 
 class RedisStore:
-    """A `Store` in Redis. When Redis doesn't answer, calls soon fail at once, see `Breaker`.
+    """A `Store` in Redis. If Redis doesn't answer several times, calls fail at once, see `Breaker`.
 
-    client: a redis-py client (plain, Sentinel's or Cluster's) with `decode_responses` off. Its timeouts are
-        what a request may have to wait for; it must not repeat commands by itself.
-    prefix: what the names of all keys begin with.
-    idle, lifetime: seconds after which a session ends without use, and in any case.
-    slack: the share of `idle` by which a session's expiry may lag behind before a read moves it.
-    per_user: so many sessions a user may have at once; at the next login the oldest one ends.
-    observer: who counts, such as `metrics.SessionMetrics()`.
+    client: a redis-py client (plain, Sentinel or Cluster) with decode_responses=False. Its timeouts limit the time that
+        a request waits; it must not retry commands.
+    prefix: of the names of all keys.
+    idle, lifetime: seconds until a session ends without use, and in any case.
+    slack: fraction of `idle` by which a session's expiry may lag before a read extends it.
+    per_user: maximum number of sessions of a user; the next login ends the oldest session.
+    observer: receives events, for example `metrics.SessionMetrics()`.
+    Raises ValueError for a client with decode_responses=True.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class RedisStore:
             self._execute = client.execute_command
         else:
             self._execute = Connections(client.connection_pool).execute
-        # A script that says it may write is refused by a server that can't, such as a replica, and before it begins;
-        # so sessions that may be stale aren't read either. A full server still lets read and end them.
+        # A server that can't write, such as a replica, refuses a script that is declared as writing before it starts,
+        # so stale sessions aren't read either. Without free memory, sessions can still be read and ended.
         writes, frees = "#!lua\n", "#!lua flags=allow-oom\n"
         self._read = self._script(frees, "read")
         self._create = self._script(writes, "create")
@@ -83,7 +84,7 @@ class RedisStore:
         self._ping = self._script(writes, "ping")
 
     def read(self, session_id: str) -> Record | None:
-        reply = self._ask("read", self._read, [self._key(session_id)], [self._idle, self._slack])
+        reply = self._call("read", self._read, [self._key(session_id)], [self._idle, self._slack])
         if not reply:
             return None
         fields = {name.decode(): text.decode() for name, text in zip(reply[::2], reply[1::2], strict=True)}
@@ -101,15 +102,15 @@ class RedisStore:
         self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
     ) -> int:
         if replaces and self._is_cluster and slot_of(replaces) != slot_of(session_id):
-            # No script spans two slots, so this login takes two calls. Who is cut off between them has to log in
-            # again; the other way round, the old id would outlive a login.
+            # A script can't span two slots, so this login takes two calls. An interruption between them makes the user
+            # log in again; in the other order, the old id would survive the login.
             self.observer.ended("replaced", self.delete(replaces))
             replaces = None
         keys = [self._key(each) for each in (session_id, replaces) if each]
         owner = [part for name, text in login._asdict().items() for part in ("m:" + name, text)] if login else []
         handle = login.handle if login else ""
         arguments = [self._idle, int(self.lifetime * 1000), FORMAT, self._per_user, handle, *owner, *_pairs(texts)]
-        created, replaced, capped = self._ask("create", self._create, keys, arguments)
+        created, replaced, capped = self._call("create", self._create, keys, arguments)
         self.observer.ended("replaced", replaced)
         self.observer.ended("cap", capped)
         return int(created)
@@ -119,18 +120,18 @@ class RedisStore:
     ) -> bool:
         keys = [self._key(each) for each in (session_id, previous) if each]
         names = [_VALUE + key for key in deleted]
-        return bool(self._ask("update", self._update, keys, [self._idle, len(names), *names, *_pairs(texts)]))
+        return bool(self._call("update", self._update, keys, [self._idle, len(names), *names, *_pairs(texts)]))
 
     def increment(self, session_id: str, key: str, by: int) -> int | None:
         arguments = [self._idle, _VALUE + key, by]
-        total: int | None = self._ask("increment", self._increment, [self._key(session_id)], arguments)
+        total: int | None = self._call("increment", self._increment, [self._key(session_id)], arguments)
         return total
 
     def delete(self, session_id: str, handle: str | None = None) -> bool:
-        return bool(self._ask("delete", self._delete, [self._key(session_id)], [handle or ""]))
+        return bool(self._call("delete", self._delete, [self._key(session_id)], [handle or ""]))
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
-        rows = self._ask("list", self._list, [self._index(index_name(user))])
+        rows = self._call("list", self._list, [self._index(index_name(user))])
         texts = ([(part or b"").decode(errors="replace") for part in row] for row in rows)
         return [
             SessionInfo(handle, as_moment(int(created)), as_moment(int(seen)), *rest)
@@ -142,14 +143,14 @@ class RedisStore:
         name = handle[:INDEX_CHARACTERS]
         if not is_handle(handle) or user is not None and name != index_name(user):
             return False
-        return bool(self._ask("end_user", self._end_user, [self._index(name)], ["only", handle]))
+        return bool(self._call("end_user", self._end_user, [self._index(name)], ["only", handle]))
 
     def end_sessions(self, user: str, but: str | None = None) -> int:
-        return int(self._ask("end_user", self._end_user, [self._index(index_name(user))], ["but", but or ""]))
+        return int(self._call("end_user", self._end_user, [self._index(index_name(user))], ["but", but or ""]))
 
     def end_everything(self) -> int:
-        # the indexes stay: a login that happens meanwhile must be in one, and what is gone is dropped at the next use
-        return sum(self._ask("end_everything", self._client.delete, *keys) for keys in self._all_keys())
+        # the indexes stay: a concurrent login must be in an index, and ended sessions are removed at the next use
+        return sum(self._call("end_everything", self._client.delete, *keys) for keys in self._all_keys())
 
     def count(self) -> Counts:
         sessions, users = 0, []
@@ -158,28 +159,30 @@ class RedisStore:
             with self._client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hget(key, "m:user")
-                replies = self._ask("count", pipeline.execute, False)  # False: a foreign value is no reason to stop
+                replies = self._call("count", pipeline.execute, False)  # False: tolerate values of other applications
             users += [each for each in replies if isinstance(each, bytes)]
         return Counts(sessions, len(users), len(set(users)))
 
     def ping(self) -> None:
-        self._ask("ping", self._ping, [])
+        self._call("ping", self._ping, [])
 
     def script(self, step: str, text: str) -> Callable[[list[str], Sequence[str | int]], Any]:
-        """A Lua script of the app's own, to be called with keys and arguments: on the same connections, behind the same
-        breaker. step: what the observer is told. Calls raise SessionStoreError.
+        """Return a function that runs a Lua script on the store's connections and behind its circuit breaker.
+
+        step: name of the step for the observer. text: the script. The function takes keys and arguments, returns the
+        reply and raises SessionStoreError.
         """
-        return partial(self._ask, step, partial(self._run, text, hashlib.sha1(text.encode()).hexdigest()))
+        return partial(self._call, step, partial(self._run, text, hashlib.sha1(text.encode()).hexdigest()))
 
     def _all_keys(self) -> Iterator[list[bytes]]:
-        """The keys of all sessions, in batches. SCAN may give one twice."""
+        """The keys of all sessions, in batches. SCAN may return a key twice."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "session:*"
         scan = self._client.scan_iter(match=pattern, count=_BATCH)
-        while keys := self._ask("scan", list, islice(scan, _BATCH)):
+        while keys := self._call("scan", list, islice(scan, _BATCH)):
             yield keys
 
     def _key(self, session_id: str) -> str:
-        # the braces choose the cluster slot by the id's first characters alone, see ids.py
+        # by the braces, the first characters of the id determine the cluster slot, see ids.py
         return f"{self._prefix}session:{{{slot_of(session_id)}}}{digest(session_id)}"
 
     def _index(self, name: str) -> str:
@@ -193,20 +196,20 @@ class RedisStore:
         command = ("EVALSHA", sha, len(keys), *keys, *arguments)
         try:
             return self._execute(*command)
-        except NoScriptError:  # a Redis that began anew
+        except NoScriptError:  # Redis was restarted
             self._client.script_load(text)
             return self._execute(*command)
 
-    def _ask(self, step: str, command: Callable[..., Any], *arguments: Any) -> Any:
+    def _call(self, step: str, command: Callable[..., Any], *arguments: Any) -> Any:
         if not self._breaker.admits():
             self.observer.refused()
             raise SessionStoreError
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             reply = command(*arguments)
         except ResponseError as error:
             self._breaker.succeeded()
-            # a wrong value is one session's trouble, anything else is the store's
+            # an invalid value concerns a single session, other errors concern the store
             if "WRONGTYPE" in str(error):
                 raise ValueError("not a hash") from error
             if "hash value is not an integer" in str(error):
@@ -218,7 +221,7 @@ class RedisStore:
             self.observer.failed("timeout" if isinstance(error, TimeoutError) else "connection")
             raise _store_error(error) from error
         finally:
-            self.observer.took(step, time.perf_counter() - began)
+            self.observer.took(step, time.perf_counter() - started)
         self._breaker.succeeded()
         return reply
 

@@ -1,4 +1,4 @@
-"""Session values as JSON text: reading them can't run code, as unpickling would."""
+"""Session values as JSON text. Unlike pickle, reading them can't run code."""
 
 import json
 from collections.abc import Iterable
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def dumps(key: str, value: Any) -> str:
-    """The JSON text of session[key].
+    """Return the JSON text of session[key].
 
-    Tuples come back as lists. Raises TypeError, naming key and type, for what JSON can't hold.
+    Tuples become lists. Raises TypeError that names key and type if JSON can't represent the value.
     """
-    _refuse_what_json_cannot_hold(key, value)
+    _check(key, value)
     try:
         return _encode(value)
     except ValueError as error:  # NaN and infinities
@@ -18,14 +18,15 @@ def dumps(key: str, value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError or RecursionError if it isn't one that `dumps` made."""
+    """Return the value of a JSON text. Raises ValueError or RecursionError if `dumps` can't have written it."""
     return _decode(text)
 
 
-def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
+def _check(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
+    """Raise TypeError if JSON can't represent the value."""
     if not isinstance(key, str):
         raise TypeError(f"session[{key!r}]: a session key must be str, not {type(key).__name__}")
-    # Markup would come back as a plain str, and a page would show its tags
+    # Markup would become a plain str, and a page would show its tags
     if value is None or isinstance(value, (str, int, float)) and not hasattr(value, "__html__"):
         return
     if id(value) in inside:
@@ -33,7 +34,7 @@ def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] 
     inside += (id(value),)
     children: Iterable[Any]
     if isinstance(value, dict):
-        # json would turn such a key into a string, and the app would not find it again
+        # json would convert such a key to a string, and the app wouldn't find it again
         for name in value:
             if not isinstance(name, str):
                 raise TypeError(f"session[{key!r}] holds a dict with a {type(name).__name__} key; JSON allows only str")
@@ -43,13 +44,13 @@ def _refuse_what_json_cannot_hold(key: str, value: Any, inside: tuple[int, ...] 
     else:
         raise TypeError(f"session[{key!r}] holds a {type(value).__name__}, which JSON can't hold")
     for child in children:
-        _refuse_what_json_cannot_hold(key, child, inside)
+        _check(key, child, inside)
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-# made once: json.dumps() and json.loads() would make these for every value
+# created once: json.dumps() and json.loads() would create these for every value
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

@@ -1,4 +1,4 @@
-"""What the session layer asks of a store. Values are JSON texts here; a store never decodes them."""
+"""The interface of session stores. Values are JSON texts, which a store never decodes."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -6,20 +6,20 @@ from typing import NamedTuple, Protocol
 
 from .observer import Observer
 
-PER_USER = 10  # sessions that a user may have at once, unless a store is told otherwise
+PER_USER = 10  # default limit of sessions per user
 
 
 class Record(NamedTuple):
-    """A session as the store has it."""
+    """A stored session."""
 
     texts: dict[str, str]  # session key -> JSON text
     created: int  # milliseconds since 1970, by the store's clock
-    user: str | None = None  # whose it is
-    handle: str | None = None  # its public name, there if it has a user; other than the id, it never changes
+    user: str | None = None
+    handle: str | None = None  # public name of a session with a user; unlike the id, it never changes
 
 
 class Login(NamedTuple):
-    """Whose a session is to be, and from where, with what and on which node it began."""
+    """The user of a session, its handle, and the client address, User-Agent and node of the login."""
 
     user: str
     handle: str
@@ -29,80 +29,80 @@ class Login(NamedTuple):
 
 
 class SessionInfo(NamedTuple):
-    """What a user may know of one of the own sessions. Moments are by the store's clock."""
+    """A session as shown to its user. Times are by the store's clock."""
 
     handle: str
     created: datetime
-    seen: datetime  # when it was last used; may lag behind by a tenth of the idle time
+    seen: datetime  # last use; may lag by a tenth of the idle time
     address: str
     agent: str
     node: str
 
 
 class Counts(NamedTuple):
-    """How many there are."""
+    """Numbers of sessions and users."""
 
     sessions: int
-    logged_in: int  # sessions that have a user
+    logged_in: int  # sessions with a user
     users: int
 
 
 class Store(Protocol):
-    """Keeps sessions until they idle for too long, reach their lifetime, or are deleted.
+    """Keeps sessions until they expire (idle time, lifetime) or are deleted.
 
-    Each method is one atomic step and raises SessionStoreError when the store can't do it.
+    Each method is an atomic step. Each raises SessionStoreError if the store is unavailable.
     """
 
-    observer: Observer  # is told what the store does, and what is done with its sessions
+    observer: Observer  # receives the events of store and sessions
     lifetime: float  # seconds after which a session ends in any case
 
     def read(self, session_id: str) -> Record | None:
-        """The session, or None. Keeps it from idling out. ValueError if what is there isn't one."""
+        """Return the session, None if it doesn't exist. Resets its idle time. Raises ValueError if it is invalid."""
 
     def create(
         self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
     ) -> int:
-        """Make a session with its whole life ahead, delete the one it replaces. Returns `Record.created`.
+        """Create a session with a new lifetime, delete the session that it replaces. Returns `Record.created`.
 
-        If that is one more than the user of the login may have, the user's oldest one ends.
+        If the user of the login then has too many sessions, the user's oldest session ends.
         """
 
     def update(
         self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
     ) -> bool:
-        """Set and delete fields of a session that still exists; with `previous`, move it from that id first.
+        """Set and delete fields of an existing session; with `previous`, rename it from that id first.
 
-        Returns False, and writes nothing, if the session is gone.
+        Returns False and writes nothing if the session doesn't exist.
         """
 
     def increment(self, session_id: str, key: str, by: int) -> int | None:
-        """Add to an integer field (a missing one counts as 0). None if the session is gone.
+        """Add to an integer field; a missing field counts as 0. Returns the sum, None if the session doesn't exist.
 
-        Raises TypeError if the field holds something else.
+        Raises TypeError if the field isn't an integer.
         """
 
     def delete(self, session_id: str, handle: str | None = None) -> bool:
-        """End a session, with its handle also if it has another id by now. Whether there was one."""
+        """End a session. With its handle, it is found even if it has another id now. Returns whether it existed."""
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
-        """The user's sessions, the oldest first."""
+        """Return the user's sessions, the oldest first."""
 
     def end_session(self, handle: str, user: str | None = None) -> bool:
-        """End the session with this handle if it is the user's (None: anyone's). Whether there was one."""
+        """End the session with this handle if it belongs to the user (None: any user). Returns whether it existed."""
 
     def end_sessions(self, user: str, but: str | None = None) -> int:
-        """End all sessions of a user but the one with this handle. Returns how many."""
+        """End all sessions of a user except the session with the handle `but`. Returns their number."""
 
     def end_everything(self) -> int:
-        """End all sessions of all users, and nobody's. Returns how many. Not atomic, and slow if there are many."""
+        """End all sessions, with and without a user. Returns their number. Not atomic, and slow with many sessions."""
 
     def count(self) -> Counts:
-        """What there is now. Not atomic, and slow if there are many."""
+        """Return the current numbers. Not atomic, and slow with many sessions."""
 
     def ping(self) -> None:
         """Raise SessionStoreError unless sessions can be written."""
 
 
 def as_moment(milliseconds: int) -> datetime:
-    """Milliseconds since 1970 as an aware datetime."""
+    """Return milliseconds since 1970 as an aware datetime."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

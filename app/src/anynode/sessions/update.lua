@@ -1,6 +1,6 @@
--- KEYS: session [, the key it had until now]   ARGV: idle ms, number of fields to delete, those, then field and text
--- in turn   Returns 1, or 0 if the session is gone.
--- Both keys hash to one cluster slot: ids.py makes the new id so.
+-- KEYS: session [, its previous key]   ARGV: idle ms, number of fields to delete, these fields, then pairs of field and
+-- text   Returns 1, or 0 if the session doesn't exist.
+-- Both keys have the same cluster slot: ids.py creates the new id accordingly.
 local key, previous = KEYS[1], KEYS[2]
 local expires, seen = times(previous or key)
 if not expires then
