@@ -1,6 +1,6 @@
 """`flask.session` behaves as Flask documents it: Flask's own sessions and ours must pass the same tests.
 
-The intended differences of ours are at the end, and in docs/sessions.md.
+The intended differences of ours are at the end, and in docs/reference/session-layer.md.
 """
 
 import datetime
@@ -514,7 +514,7 @@ def test_flashed_messages_of_the_same_request(app) -> None:
         assert flask.get_flashed_messages() == ["one", "two"], "they remain for this request"
 
 
-# Intended differences: the table in docs/sessions.md
+# Intended differences: the table in docs/reference/session-layer.md
 
 
 def test_ours_need_no_secret_key(ours) -> None:

@@ -106,7 +106,9 @@ def test_values_are_checked_with_the_variables_of_each_host(tmp_path: Path) -> N
 
 def test_a_secret_that_can_be_guessed_is_not_shown(tmp_path: Path) -> None:
     _, done = refused(tmp_path, inventory(redis_app_password="hunter2"), "-vvv")
-    assert "The secret `redis_app_password` (set for lb1, redis1, app1, app2) has 7 characters; it needs 16." in words(done)
+    assert "The secret `redis_app_password` (set for lb1, redis1, app1, app2) has 7 characters; it needs 16." in words(
+        done
+    )
     assert "hunter2" not in done.stdout
 
 
@@ -141,7 +143,9 @@ class App:
 
     def pythons(self) -> set[str]:
         """Return the versions of Python that releases were built for."""
-        matches = [re.fullmatch(r"2\.5-[0-9a-f]{12}-py(3\.\d+)-\w+\.tar\.gz", path.name) for path in self.builds.iterdir()]
+        matches = [
+            re.fullmatch(r"2\.5-[0-9a-f]{12}-py(3\.\d+)-\w+\.tar\.gz", path.name) for path in self.builds.iterdir()
+        ]
         assert all(matches)
         return {match[1] for match in matches if match}
 

@@ -1,4 +1,7 @@
-"""The login limiter: guessing is slow on all nodes together, and attackers can't block users, see docs/login.md."""
+"""The login limiter: guessing is slow on all nodes together, and attackers can't block users.
+
+The rules: docs/explanation/login-limiter.md.
+"""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""docs/asvs.md answers every requirement, names only existing tests, and its figures match the code."""
+"""docs/reference/asvs.md answers every requirement, names only existing tests, and its figures match the code."""
 
 import ast
 import inspect

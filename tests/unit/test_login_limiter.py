@@ -1,4 +1,4 @@
-"""Parts of the login limiter that need no Redis, see docs/login.md."""
+"""Parts of the login limiter that need no Redis, see docs/explanation/login-limiter.md."""
 
 import pytest
 from anynode.hash_queue import HashQueue

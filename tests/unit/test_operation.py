@@ -13,8 +13,11 @@ operation = load_module("plugins/lookup/operation.py")
 
 
 def test_the_command_has_no_extra_variables() -> None:
-    words = ["/usr/bin/python3", "/usr/bin/ansible-playbook", "-e", "a=secret", "site.yml", "--extra-vars=b=secret", "-ec=secret"]
-    assert operation.describe([*words, "--extra-vars", "d=secret", "--limit", "app1"]) == "site.yml --limit app1"
+    words = ["/usr/bin/python3", "/usr/bin/ansible-playbook", "-e", "a=secret", "site.yml", "--extra-vars=b=secret"]
+    assert (
+        operation.describe([*words, "-ec=secret", "--extra-vars", "d=secret", "--limit", "app1"])
+        == "site.yml --limit app1"
+    )
 
 
 def test_each_operation_has_its_own_id() -> None:

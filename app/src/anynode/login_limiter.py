@@ -1,4 +1,4 @@
-"""Limits failed logins. Counts in Redis, so that all nodes share the limits; docs/login.md explains the rules."""
+"""Limits failed logins. Counts in Redis, so that all nodes share the limits; docs/explanation/login-limiter.md explains the rules."""
 
 import hashlib
 import ipaddress

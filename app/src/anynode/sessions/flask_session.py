@@ -1,4 +1,4 @@
-"""Migration from Flask-Session 0.8.0 with Redis without logging users out, see docs/sessions-in-your-app.md."""
+"""Migration from Flask-Session 0.8.0 with Redis without logging users out, see docs/how-to/move-from-flask-session.md."""
 
 import base64
 import hmac
