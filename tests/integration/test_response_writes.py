@@ -19,7 +19,7 @@ class Dies(bytes):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def app(environ, start: StartNode) -> Path:
+def app(environ, start):
     path = environ["PATH_INFO"]
     length = {"/empty": 0, "/file": os.path.getsize(__file__)}.get(path, 5)
     start("200 OK", [] if path == "/parts" else [("Content-Length", str(length))])

@@ -192,7 +192,7 @@ def test_port_0_switches_metrics_off(tmp_path: Path) -> None:
 
 
 READY = """
-def post_worker_init(worker) -> None:
+def post_worker_init(worker):
     print(f"ready {worker.pid}", flush=True)
 """
 
@@ -208,7 +208,7 @@ os.register_at_fork(after_in_parent=lambda: (requested.clear(), forked.set()))
 name_files, start_counting = pre_fork, post_fork
 
 
-def hold(*_) -> None:
+def hold(*_):
     with needed:
         Path("held").touch()
         requested.wait(10)
@@ -216,13 +216,13 @@ def hold(*_) -> None:
     return ()
 
 
-def pre_fork(server, worker) -> None:
+def pre_fork(server, worker):
     name_files(server, worker)
     forked.clear()
     requested.set()
 
 
-def post_fork(server, worker) -> None:
+def post_fork(server, worker):
     with needed:
         start_counting(server, worker)
 """
