@@ -97,8 +97,8 @@ def acme_errors(names: list[str], balancers: list[str]) -> list[str]:
         )
     if len(balancers) > 1:
         errors.append(
-            f"There are {len(balancers)} balancers ({', '.join(balancers)}), and the ACME server may contact any of them,"
-            " but only the requesting balancer has the response. Keep a single balancer, or set"
+            f"There are {len(balancers)} balancers ({', '.join(balancers)}), and the ACME server may contact any of"
+            " them, but only the requesting balancer has the response. Keep a single balancer, or set"
             " nginx_certificate_source to files."
         )
     return errors

@@ -138,15 +138,15 @@ def test_only_supported_releases_of_debian_are_accepted() -> None:
 
 PACKAGES = checks.Packages(
     "installed\tnginx\t1.26.3-3\thttpd, httpd-cgi, nginx-abi-1.26.3-1\n"
-    "config-files\tredis-server\t5:7.0.15\t\n"
+    "config-files\tredis-server\t5:7.0.15\tredis-api\n"
     "installed\tchrony\t4.6\ttime-daemon\n"
 )
 
 
 def test_missing_packages_are_reported() -> None:
     """A package of which only the configuration files are left is missing; a virtual package is not."""
-    required = ["nginx", "nginx=1.26.*", "nginx=1.27.*", "httpd", "redis-server", "nftables"]
-    assert PACKAGES.missing(required) == ["nginx=1.27.*", "redis-server", "nftables"]
+    required = ["nginx", "nginx=1.26.*", "nginx=1.27.*", "httpd", "redis-server", "redis-api", "nftables"]
+    assert PACKAGES.missing(required) == ["nginx=1.27.*", "redis-server", "redis-api", "nftables"]
 
 
 def test_another_time_daemon_is_found() -> None:
