@@ -79,9 +79,10 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: runs of site.yml in other tests would remove the container, which no inventory lists.
+@pytest.fixture(scope="module")
 def attacker(cluster: Cluster) -> Iterator[Attacker]:
-    """The attacking host, until the end of the last test."""
+    """The attacking host, until the end of a file."""
     attacker = Attacker(cluster)
     yield attacker
     docker("rm", "--force", attacker.name)
