@@ -8,6 +8,7 @@ class AnsibleModule:
     check_mode: bool
     _diff: bool
     tmpdir: str
+    run_command_environ_update: dict[str, str]
 
     def __init__(
         self,
