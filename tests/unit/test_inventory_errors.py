@@ -129,7 +129,7 @@ def test_an_address_in_two_notations() -> None:
     assert "app1 and app2 have the same address" in only(twice.errors())
 
 
-def test_ssh_may_reach_several_hosts_through_one_address(good: Inventory) -> None:
+def test_several_hosts_may_share_an_address_for_ssh(good: Inventory) -> None:
     """Behind a jump host or a forwarder, ports differ; only the addresses between nodes must differ."""
     for number, host in enumerate(("app1", "app2"), 31):
         good.hosts[host] = {"ansible_host": "203.0.113.9", "topology_address": f"192.0.2.{number}"}
