@@ -85,7 +85,8 @@ def logged_in_client(port: int, is_connected: bool = True) -> FlaskClient:
 
     port: of Redis. is_connected: whether the node already has a connection to Redis.
     """
-    node = partial(make_app, port, APP_SESSIONS_PER_USER="1000", APP_LOGIN_FAILURES="1000")
+    limits = ("SESSIONS_PER_USER", "LOGIN_FAILURES", "LOGIN_ADDRESS_FAILURES", "LOGIN_ACCOUNT_FAILURES")
+    node = partial(make_app, port, **{f"APP_{name}": "1000" for name in limits})
     client = node().test_client()
     assert retry_503(partial(log_in, client)).status_code == 200
     if is_connected:
