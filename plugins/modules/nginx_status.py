@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: nginx_status
 short_description: Report the state of a balancer
 description:
-  - Reports whether nginx runs, the nodes behind it, the drained nodes and maintenance mode. Changes nothing.
+  - Reports whether nginx is running, the nodes behind it, the drained nodes and maintenance mode. Changes nothing.
 author: Anynode
 """
 
@@ -21,7 +21,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-state: {type: str, returned: success, description: "C(runs) or C(stopped)"}
+state: {type: str, returned: success, description: "C(running) or C(stopped)"}
 reason: {type: str, returned: success, description: State of the unit if nginx is stopped; else empty}
 nodes: {type: list, elements: str, returned: success, description: Names of all nodes}
 drained: {type: dict, returned: success, description: Reason by name of each drained node}
@@ -32,11 +32,11 @@ maintenance: {type: dict, returned: success, description: Reason of maintenance 
 def query() -> dict[str, Any]:
     """Return the state of the balancer, as RETURN describes it. Raises NginxError if a state file is invalid."""
     _status, output = run("systemctl", "show", "--property=ActiveState", "--value", "nginx.service")
-    runs = output.strip() in ("active", "reloading")
+    running = output.strip() in ("active", "reloading")
     nodes = read_upstream()["nodes"]
     return {
-        "state": "runs" if runs else "stopped",
-        "reason": "" if runs else f"nginx.service is {output.strip()}",
+        "state": "running" if running else "stopped",
+        "reason": "" if running else f"nginx.service is {output.strip()}",
         "nodes": sorted(nodes),
         "drained": {name: server["drained"] for name, server in nodes.items() if server["drained"] is not None},
         "maintenance": read_maintenance(),

@@ -124,7 +124,7 @@ def test_the_status_has_state_nodes_and_maintenance_mode(host: Host) -> None:
     upstream.apply(False, 1, servers={"app2": "192.0.2.32:8000", "app1": "192.0.2.31:8000"})
     upstream.apply(False, 1, drain=["app2"], reason=REASON)
     expected = {
-        "state": "runs",
+        "state": "running",
         "reason": "",
         "nodes": ["app1", "app2"],
         "drained": {"app2": REASON},
