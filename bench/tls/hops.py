@@ -129,7 +129,7 @@ def _to_app(
     kept, kept_process = _start_nginx(stack, folder / "kept", cluster, port, tls)
     new, new_process = _start_nginx(stack, folder / "new", cluster, port, tls, keeps=False)
     account: dict[str, Any] = {"body": json.dumps({"username": USER, "password": PASSWORD})}
-    _, headers, *_ = kept.ask("POST", "/api/login", {"Content-Type": "application/json"}, **account)
+    _, headers, *_ = kept.request("POST", "/api/login", {"Content-Type": "application/json"}, **account)
     cookie = next((each for each in headers.get_all("Set-Cookie", []) if each.startswith("session=")), "none")
     clients = {
         "`GET /healthz`": (_Clients(kept, "/healthz"), kept_process),
@@ -148,7 +148,7 @@ class _Clients:
 
     def __init__(self, nginx: Balancer, path: str, cookie: str = "a=b"):
         self._path = path
-        self._headers = {"Cookie": "; ".join([cookie, *nginx.let_in.values()])}
+        self._headers = {"Cookie": "; ".join([cookie, *nginx.bypass.values()])}
         self._connections = [
             HTTPSConnection("127.0.0.1", nginx.port, timeout=30, context=nginx.tls) for _ in range(CONNECTIONS)
         ]

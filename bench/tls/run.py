@@ -9,6 +9,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from anynode import redis_client
@@ -20,7 +21,7 @@ from bench.tls.hops import TIMEOUT_SECONDS, Operation, start_redis, to_app, to_r
 
 # Variables of the roles: a single worker, no metrics server, no limits. Connecting includes the TLS handshake, which
 # waits until gunicorn has started, or has a free thread.
-VARIABLES = {
+VARIABLES: dict[str, Any] = {
     "app_workers": 1,
     "app_metrics_port": 0,
     "nginx_connect_timeout": "30s",

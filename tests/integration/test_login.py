@@ -14,7 +14,7 @@ from functools import partial
 
 import anynode.users
 import pytest
-from anynode.login_limiter import Limits, LoginLimiter, LoginRefused
+from anynode.login_limiter import Limits, LoginLimiter, LoginLimitError
 from lib.demo_app import PASSWORD, USER, log_in, make_app, redis_store, token
 from lib.redis_server import PREFIX
 from werkzeug.security import generate_password_hash
@@ -202,7 +202,7 @@ def test_failures_are_forgotten_after_the_window(redis) -> None:
         try:
             assert limiter.check(USER, HERE, None, lambda: True)
             break
-        except LoginRefused as refusal:
+        except LoginLimitError as refusal:
             assert refusal.get_response().headers["Retry-After"] == "1"
             assert time.monotonic() - began < 10
     assert time.monotonic() - began >= 1

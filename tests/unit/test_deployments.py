@@ -256,7 +256,7 @@ def test_preparing_twice_changes_nothing(node: Node) -> None:
     assert not (node.next / "left.conf").exists()
 
 
-def test_check_mode_tells_the_difference_and_changes_nothing(node: Node) -> None:
+def test_check_mode_reports_the_difference_and_changes_nothing(node: Node) -> None:
     result = node.result("prepared", check=True, files={"app.env": "A=1\n"}, release="/releases/1-a-py3.13")
     assert (result["changed"], result["outdated"]) == (True, ["nothing is deployed yet"])
     assert list(node.root.iterdir()) == []
