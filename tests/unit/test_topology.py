@@ -82,7 +82,7 @@ def test_the_drained_nodes_of_all_balancers_reach_the_role_app() -> None:
     """As the fact that remove_left_nodes.yml and undrain.yml set; a balancer that was not queried has none."""
     for name in ("internal/remove_left_nodes.yml", "undrain.yml"):
         assert "        nginx_drained_nodes: " in (ROOT / "playbooks" / name).read_text()
-    defaults = yaml.safe_load((ROOT / "roles/topology/defaults/main.yml").read_text())
+    defaults = yaml.safe_load((ROOT / "roles/topology/defaults/main/app.yml").read_text())
     hostvars = {
         "lb1": {"nginx_drained_nodes": {"app1": {"kind": "drain"}}},
         "lb2": {"nginx_drained_nodes": {"app2": {"kind": "deployment"}}},
