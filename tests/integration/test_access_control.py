@@ -1,30 +1,35 @@
 """Access control: session ids are random, appear only in their cookie, and nothing else gives access."""
 
 import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import flask
 import pytest
 from anynode.sessions import Session
 from anynode.sessions.ids import make_id
-from flask import session
+from flask import Flask, session
+from flask.testing import FlaskClient
 from lib.browser import Browser
-from lib.demo_app import PASSWORD, USER, log_in, make_app, session_cookie, token
-from lib.redis_server import free_port
+from lib.demo_app import PASSWORD, USER, log_in, make_app, session_cookie, store_of, token
+from lib.redis_server import RedisServer, free_port
+from redis import Redis
 from redis.exceptions import ConnectionError
 from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
 
 ROOT = Path(__file__).resolve().parents[2]
 SECURE = {"APP_COOKIE_SECURE": "true"}
 COOKIE = "__Host-session"
 
 
-def secrets_of(session_id):
+def secrets_of(session_id: str) -> tuple[str, str]:
     """An id, and its secret part."""
     return session_id, session_id[2:]
 
 
-def responses_of_all_kinds(app, client, monkeypatch):
+def responses_of_all_kinds(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestResponse]:
     """Responses to all kinds of requests: valid, invalid, and with errors in the app."""
     form = {"csrf": token(client), "password": PASSWORD, "note": "x"}
     yield client.get("/")
@@ -44,8 +49,8 @@ def responses_of_all_kinds(app, client, monkeypatch):
     yield client.get("/broken")
     yield client.get("/forbidden")
     with monkeypatch.context() as patch:
-        patch.setattr(app.session_interface.store, "_client", None)
-        patch.setattr(app.session_interface.store, "_read", _broken_script)
+        patch.setattr(store_of(app), "_client", None)
+        patch.setattr(store_of(app), "_read", _broken_script)
         yield client.get("/api/session")
         yield client.get("/")
     yield client.post("/sessions", data=form | {"end": "others"})
@@ -57,18 +62,20 @@ def responses_of_all_kinds(app, client, monkeypatch):
     yield client.get("/api/session")
 
 
-def _broken_script(keys, args):
+def _broken_script(keys: object, args: object) -> None:
     raise ConnectionError(f"with keys {keys} and arguments {args}")
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-def test_an_id_appears_only_in_its_cookie(redis, monkeypatch, caplog, accept) -> None:
+def test_an_id_appears_only_in_its_cookie(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
     app = make_app(redis.port, **SECURE)
-    app.add_url_rule("/broken", "broken", lambda: 1 / len(session["nothing"]))
+    app.add_url_rule("/broken", "broken", lambda: str(1 / len(session["nothing"])))
     app.add_url_rule(
         "/forbidden",
         "forbidden",
-        lambda: flask.abort(403, f"not for {session._get_current_object()!r} {dict(session)}"),
+        lambda: flask.abort(403, f"not for {cast(Any, session)._get_current_object()!r} {dict(session)}"),
     )
     client = app.test_client()
     client.environ_base["HTTP_ACCEPT"] = accept
@@ -90,12 +97,12 @@ def test_an_id_appears_only_in_its_cookie(redis, monkeypatch, caplog, accept) ->
     assert len(ids) >= 5
     assert len(caplog.records) >= 3, "control: errors were logged"
     text = "\n".join([*seen, caplog.text])
-    assert [each for session_id in ids for each in secrets_of(session_id) if each in text] == []
+    assert [each for session_id in filter(None, ids) for each in secrets_of(session_id) if each in text] == []
 
 
-def test_responses_after_a_login_are_never_cached(redis, monkeypatch) -> None:
+def test_responses_after_a_login_are_never_cached(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app(redis.port)
-    app.add_url_rule("/broken", "broken", lambda: 1 / len(session["nothing"]))
+    app.add_url_rule("/broken", "broken", lambda: str(1 / len(session["nothing"])))
     app.add_url_rule("/forbidden", "forbidden", lambda: flask.abort(403, str(session)))
     client = app.test_client()
     log_in(client)
@@ -103,7 +110,7 @@ def test_responses_after_a_login_are_never_cached(redis, monkeypatch) -> None:
         assert response.headers["Cache-Control"] == "no-store", response.request.path
 
 
-def test_an_id_outside_the_cookie_gives_no_access(redis) -> None:
+def test_an_id_outside_the_cookie_gives_no_access(redis: RedisServer) -> None:
     app = make_app(redis.port)
     client = app.test_client()
     log_in(client)
@@ -117,7 +124,7 @@ def test_an_id_outside_the_cookie_gives_no_access(redis) -> None:
     assert other.get("/api/session", headers={"Cookie": f"session={session_id}"}).status_code == 200, "control"
 
 
-def test_a_host_cookie_is_deleted_with_the_attributes_that_browsers_require(redis) -> None:
+def test_a_host_cookie_is_deleted_with_the_attributes_that_browsers_require(redis: RedisServer) -> None:
     app = make_app(redis.port, **SECURE)
     browser = Browser()
     browser.request(app, "POST", "/api/login", json={"username": USER, "password": PASSWORD})
@@ -128,7 +135,7 @@ def test_a_host_cookie_is_deleted_with_the_attributes_that_browsers_require(redi
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=0"} <= set(line.split("; "))
 
 
-def test_a_login_replaces_a_planted_id(redis) -> None:
+def test_a_login_replaces_a_planted_id(redis: RedisServer) -> None:
     app = make_app(redis.port)
     planted = make_id()
     victim, attacker = app.test_client(), app.test_client()
@@ -141,11 +148,11 @@ def test_a_login_replaces_a_planted_id(redis) -> None:
 
 
 @pytest.mark.parametrize("interface", ["page", "api"])
-def test_confirming_the_password_gives_the_session_a_new_id(redis, interface) -> None:
+def test_confirming_the_password_gives_the_session_a_new_id(redis: RedisServer, interface: str) -> None:
     app = make_app(redis.port)
     client, thief = app.test_client(), app.test_client()
     log_in(client)
-    thief.set_cookie("session", session_cookie(client))
+    thief.set_cookie("session", session_cookie(client) or "")
     assert thief.get("/api/session").status_code == 200
     if interface == "page":
         form = {"csrf": token(client), "password": PASSWORD, "end": "others"}
@@ -156,7 +163,7 @@ def test_confirming_the_password_gives_the_session_a_new_id(redis, interface) ->
     assert thief.get("/api/session").status_code == 401
 
 
-def test_a_wrong_password_keeps_the_id(redis) -> None:
+def test_a_wrong_password_keeps_the_id(redis: RedisServer) -> None:
     client = make_app(redis.port).test_client()
     log_in(client)
     before = session_cookie(client)
@@ -182,7 +189,9 @@ FIRST = {
 
 @pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_a_foreign_value_in_place_of_a_session_allows_a_new_login(redis, plant, first) -> None:
+def test_a_foreign_value_in_place_of_a_session_allows_a_new_login(
+    redis: RedisServer, plant: Callable[[Redis, str], object], first: Callable[[FlaskClient], TestResponse]
+) -> None:
     client = make_app(redis.port).test_client()
     log_in(client)
     (key,) = redis.session_keys()
@@ -192,10 +201,10 @@ def test_a_foreign_value_in_place_of_a_session_allows_a_new_login(redis, plant, 
     assert first(client).status_code in (200, 401)
     assert not redis.admin.exists(key)
     assert log_in(client).status_code == 200
-    assert client.get("/api/session").json["user"] == USER
+    assert client.get("/api/session").get_json()["user"] == USER
 
 
-def value_of(admin, key):
+def value_of(admin: Any, key: str) -> Any:
     readers = {"string": admin.get, "list": lambda key: admin.lrange(key, 0, -1), "set": admin.smembers}
     readers |= {"zset": lambda key: admin.zrange(key, 0, -1), "stream": admin.xrange, "hash": admin.hgetall}
     return readers[admin.type(key)](key)
@@ -203,8 +212,10 @@ def value_of(admin, key):
 
 @pytest.mark.parametrize("change", [lambda s: s.update(a=2), lambda s: s.rotate(), lambda s: s.increment("a")])
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_a_foreign_value_set_between_read_and_write_is_never_changed(redis, plant, change) -> None:
-    store = make_app(redis.port).session_interface.store
+def test_a_foreign_value_set_between_read_and_write_is_never_changed(
+    redis: RedisServer, plant: Callable[[Redis, str], object], change: Callable[[Session], object]
+) -> None:
+    store = store_of(make_app(redis.port))
     created = Session(store, None)
     created["a"] = 1
     created.save()
@@ -230,7 +241,7 @@ def test_an_unavailable_redis_gives_no_access() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/sessions"])
-def test_every_page_that_requires_a_login_has_a_logout_form(redis, path) -> None:
+def test_every_page_that_requires_a_login_has_a_logout_form(redis: RedisServer, path: str) -> None:
     client = make_app(redis.port).test_client()
     log_in(client)
     page = client.get(path).text

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from lib.ansible_runs import ROOT, ansible_playbook, inventory, load_module, tool, write_inventory
 from lib.certificates import Authority, Pair
@@ -67,7 +68,15 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
 def verify(hosts: Hosts, host: str, name: str, address: str) -> bool:
     """Return whether OpenSSL verifies chain, name, purpose and format, as strictly as Python 3.13."""
     kind = "-verify_ip" if address[0].isdigit() else "-verify_hostname"
-    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", hosts.file(host, "ca.crt")]
+    command: list[str | Path] = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslserver",
+        "-CAfile",
+        hosts.file(host, "ca.crt"),
+    ]
     command += [kind, address, hosts.file(host, f"{name}.crt")]
     return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
@@ -136,7 +145,7 @@ def test_a_certificate_is_due_for_other_names_or_another_ca(tmp_path: Path) -> N
     names = ["shop.example", "2001:db8:0::1", "192.0.2.20"]
 
     def reason(names: list[str], ca: Authority = authority, **others: Any) -> str:
-        return pair.due_reason(given.key, given.certificate, wanted(ca, *names, **others), time())
+        return str(pair.due_reason(given.key, given.certificate, wanted(ca, *names, **others), time()))
 
     assert reason(names) == ""
     expected = "it is valid for DNS:shop.example, IP:192.0.2.20, IP:2001:db8::1"
@@ -247,7 +256,9 @@ def revoked(hosts: Hosts) -> x509.CertificateRevocationList:
     """Return the revocation list, which the CA has signed."""
     ca = x509.load_pem_x509_certificate(hosts.ca.read_bytes())
     found = x509.load_der_x509_crl(hosts.ca.with_name("revoked.crl").read_bytes())
-    assert found.is_signature_valid(ca.public_key()) and found.issuer == ca.subject
+    key = ca.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert found.is_signature_valid(key) and found.issuer == ca.subject
     return found
 
 
@@ -255,7 +266,16 @@ def is_accepted(hosts: Hosts, certificate: bytes) -> bool:
     """Return whether a client that checks the revocation list accepts a certificate, given in PEM."""
     file = hosts.folder / "revoked.pem"
     file.write_bytes(revoked(hosts).public_bytes(Encoding.PEM))
-    command = ["openssl", "verify", "-x509_strict", "-crl_check", "-CAfile", hosts.ca, "-CRLfile", file]
+    command: list[str | Path] = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-crl_check",
+        "-CAfile",
+        hosts.ca,
+        "-CRLfile",
+        file,
+    ]
     done = subprocess.run(command, input=certificate, capture_output=True, check=False)
     assert done.returncode == 0 or b"certificate revoked" in done.stderr, done.stderr
     return done.returncode == 0
@@ -278,7 +298,8 @@ def test_a_replaced_certificate_is_revoked_even_if_its_host_is_lost(hosts: Hosts
     assert is_accepted(hosts, old["redis"])
     after = hosts.file("lb1", "nginx.crt").read_bytes()
     assert is_accepted(hosts, after)
-    assert revoked(hosts).next_update_utc > hosts.certificate("lb1", "nginx.crt").not_valid_after_utc
+    next_update = revoked(hosts).next_update_utc
+    assert next_update and next_update > hosts.certificate("lb1", "nginx.crt").not_valid_after_utc
     hosts.run(certificates_renew="true")
     assert [is_accepted(hosts, each) for each in (*old.values(), after)] == [
         False
@@ -319,7 +340,7 @@ def refused(names: list[str], given: Pair, **changes: str) -> str:
     """Return the only message about these files."""
     files = {"chain_file": str(given.certificate), "key_file": str(given.key)} | changes
     (message,) = errors.certificate_file_errors(names, **files)
-    return message
+    return str(message)
 
 
 def test_valid_files_are_accepted(other_ca: Authority) -> None:

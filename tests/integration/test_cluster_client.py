@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from anynode.redis_client import client_options
@@ -12,7 +13,7 @@ from redis.cluster import RedisCluster
 
 
 @pytest.fixture(scope="module")
-def nodes(server_name, tmp_path_factory):
+def nodes(server_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
     servers = []
     for first, last in ((0, 5460), (5461, 10922), (10923, 16383)):
         bus_port = free_port()
@@ -35,7 +36,7 @@ def nodes(server_name, tmp_path_factory):
 
 
 @pytest.fixture
-def store(nodes):
+def store(nodes: list[RedisServer]) -> Iterator[RedisStore]:
     for server in nodes:
         server.admin.flushall()
         server.admin.script_flush()
@@ -50,17 +51,18 @@ def store(nodes):
     client.close()
 
 
-def begin(store, user=None, old=None) -> str:
+def begin(store: RedisStore, user: str | None = None, old: str | None = None) -> str:
     session = Session(store, old)
     session["a"] = 1
     if user:
         session.log_in(user)
     session.save()
+    assert session.new_id
     return session.new_id
 
 
 @pytest.mark.every_server
-def test_all_steps_of_a_session(store) -> None:
+def test_all_steps_of_a_session(store: RedisStore) -> None:
     for _ in range(20):  # ids and users that lead to different slots
         old = begin(store)
         session = Session(store, begin(store, "ada", old))
@@ -77,7 +79,7 @@ def test_all_steps_of_a_session(store) -> None:
 
 
 @pytest.mark.every_server
-def test_users_can_end_their_sessions_and_operators_all_sessions(store) -> None:
+def test_users_can_end_their_sessions_and_operators_all_sessions(store: RedisStore) -> None:
     users = [f"user{number}" for number in range(12)]
     ids = [begin(store, user) for user in users for _ in range(3)]
     assert store.count() == (36, 36, 12)
@@ -91,7 +93,9 @@ def test_users_can_end_their_sessions_and_operators_all_sessions(store) -> None:
 
 
 @pytest.mark.every_server
-def test_a_login_takes_an_additional_call_if_the_old_session_has_another_slot(store, nodes) -> None:
+def test_a_login_takes_an_additional_call_if_the_old_session_has_another_slot(
+    store: RedisStore, nodes: list[RedisServer]
+) -> None:
     begin(store, "ada", begin(store, "bob"))
     again = begin(store, "ada")
     old = begin(store, "bob")
@@ -104,14 +108,16 @@ def test_a_login_takes_an_additional_call_if_the_old_session_has_another_slot(st
 
 
 @pytest.mark.every_server
-def test_a_session_that_a_login_replaced_in_another_slot_is_reported(store) -> None:
-    ended = Counter()
-    store.observer.ended = lambda cause, number: ended.update({cause: number})
+def test_a_session_that_a_login_replaced_in_another_slot_is_reported(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: Counter[str] = Counter()
+    monkeypatch.setattr(store.observer, "ended", lambda cause, number: ended.update({cause: number}))
     begin(store, "ada", begin(store, "bob"))
     assert ended == Counter(replaced=1)
 
 
-def test_an_unavailable_cluster_is_a_store_error(store, nodes) -> None:
+def test_an_unavailable_cluster_is_a_store_error(store: RedisStore, nodes: list[RedisServer]) -> None:
     session_id = begin(store, "ada")
     for server in nodes:
         server.pause()
@@ -134,9 +140,9 @@ def test_an_unavailable_cluster_is_a_store_error(store, nodes) -> None:
             time.sleep(0.02)
 
 
-def _scripts_run(nodes) -> int:
+def _scripts_run(nodes: list[RedisServer]) -> int:
     return sum(_calls(server.admin) for server in nodes)
 
 
 def _calls(admin: Redis) -> int:
-    return admin.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+    return int(admin.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 from anynode.sessions import connections
 from anynode.sessions.connections import Connections
-from lib.redis_server import REDIS_PASSWORD
+from lib.redis_server import REDIS_PASSWORD, RedisServer
 from redis import BlockingConnectionPool, Connection
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
@@ -30,39 +30,39 @@ OPTIONS = {
 
 
 @pytest.fixture
-def pool(own_redis):
+def pool(own_redis: RedisServer) -> BlockingConnectionPool:
     return BlockingConnectionPool(port=own_redis.port, max_connections=8, timeout=0.3, **OPTIONS)
 
 
-def sentinel_pool(port):
+def sentinel_pool(port: int) -> SentinelConnectionPool:
     sentinel = Mock(discover_master=lambda name: ("127.0.0.1", port))
     return SentinelConnectionPool("sessions", sentinel, **OPTIONS)
 
 
 @pytest.fixture
-def cached(pool):
+def cached(pool: BlockingConnectionPool) -> Connections:
     return Connections(pool)
 
 
-def number(cached) -> int:
+def number(cached: Connections) -> int:
     """The server's number of the next connection."""
-    return cached.execute("CLIENT", "ID")
+    return int(cached.execute("CLIENT", "ID"))
 
 
-def take(pool, count):
+def take(pool: BlockingConnectionPool, count: int) -> None:
     """Take and release so many connections. Raises ConnectionError if fewer are free."""
     for connection in [pool.get_connection() for _ in range(count)]:
         pool.release(connection)
 
 
-def test_a_connection_is_reused_after_an_error_reply(cached) -> None:
+def test_a_connection_is_reused_after_an_error_reply(cached: Connections) -> None:
     first = number(cached)
     with pytest.raises(ResponseError):
         cached.execute("NONSENSE")
     assert number(cached) == first
 
 
-def test_a_late_reply_is_discarded(own_redis) -> None:
+def test_a_late_reply_is_discarded(own_redis: RedisServer) -> None:
     # unlike others, Sentinel's connections stay open after a timeout
     cached = Connections(sentinel_pool(own_redis.port))
     cached.execute("ECHO", "first")
@@ -75,7 +75,9 @@ def test_a_late_reply_is_discarded(own_redis) -> None:
     assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_an_interrupted_command_leaves_no_reply_and_frees_its_connection(cached, pool, monkeypatch) -> None:
+def test_an_interrupted_command_leaves_no_reply_and_frees_its_connection(
+    cached: Connections, pool: BlockingConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     number(cached)
     monkeypatch.setattr(Connection, "read_response", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -85,7 +87,9 @@ def test_an_interrupted_command_leaves_no_reply_and_frees_its_connection(cached,
     take(pool, 7)
 
 
-def test_connections_closed_while_idle_are_detected(cached, own_redis, monkeypatch) -> None:
+def test_connections_closed_while_idle_are_detected(
+    cached: Connections, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 0)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(4)))
@@ -93,7 +97,9 @@ def test_connections_closed_while_idle_are_detected(cached, own_redis, monkeypat
     assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_after_a_broken_connection_the_cached_connections_are_dropped(cached, own_redis, monkeypatch) -> None:
+def test_after_a_broken_connection_the_cached_connections_are_dropped(
+    cached: Connections, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 60)  # as if the close had not arrived yet
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(2)))
@@ -103,13 +109,13 @@ def test_after_a_broken_connection_the_cached_connections_are_dropped(cached, ow
     assert cached.execute("ECHO", "mine") == b"mine"
 
 
-def test_most_connections_stay_in_the_pool(cached, pool) -> None:
+def test_most_connections_stay_in_the_pool(cached: Connections, pool: BlockingConnectionPool) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: cached.execute("BLPOP", "nothing", "0.1"), range(8)))
     take(pool, 6)
 
 
-def test_a_forked_process_uses_its_own_connections(cached) -> None:
+def test_a_forked_process_uses_its_own_connections(cached: Connections) -> None:
     mine = number(cached)
     reader, writer = socket.socketpair()
     child = os.fork()
@@ -123,7 +129,7 @@ def test_a_forked_process_uses_its_own_connections(cached) -> None:
     writer.close()
 
 
-def test_a_new_primary_of_sentinel_is_used(own_redis, redis) -> None:
+def test_a_new_primary_of_sentinel_is_used(own_redis: RedisServer, redis: RedisServer) -> None:
     pool = sentinel_pool(own_redis.port)
     cached = Connections(pool)
     cached.execute("ECHO", "there")
@@ -134,12 +140,14 @@ def test_a_new_primary_of_sentinel_is_used(own_redis, redis) -> None:
 
 
 @pytest.mark.parametrize("broken_at", ["send_command", "read_response", "can_read", "connect"])
-def test_a_broken_connection_leaves_no_openssl_error(cached, pool, monkeypatch, broken_at) -> None:
+def test_a_broken_connection_leaves_no_openssl_error(
+    cached: Connections, pool: BlockingConnectionPool, monkeypatch: pytest.MonkeyPatch, broken_at: str
+) -> None:
     """Since Python 3.13, the thread's next read that has to wait would fail with it, and all later reads."""
     openssl = ctypes.CDLL("libcrypto.so.3")
     openssl.ERR_peek_error.restype = ctypes.c_ulong
 
-    def breaks(*args, **options):
+    def breaks(*args: object, **options: object) -> None:
         openssl.ERR_new()
         openssl.ERR_set_error(2, errno.EPIPE, None)  # 2: a system error
         assert openssl.ERR_peek_error()

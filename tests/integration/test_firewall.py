@@ -35,7 +35,8 @@ class Net:
     """Hosts on a link: namespaces whose veths meet at a bridge in a namespace of its own."""
 
     def __init__(self, addresses: dict[str, str]) -> None:
-        self.addresses, self.processes = addresses, []
+        self.addresses = addresses
+        self.processes: list[subprocess.Popen[str]] = []
         self.names = {host: f"anynode-{os.getpid()}-{host}" for host in (*addresses, "switch")}
 
     def __enter__(self) -> "Net":
@@ -67,13 +68,14 @@ class Net:
     def run(self, host: str, command: str, **options: Any) -> str:
         """Run a shell command on a host; return its output."""
         words = ["ip", "netns", "exec", self.names[host], "sh", "-c", command]
-        return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+        return str(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **options).stdout)
 
     def start(self, host: str, script: str, *arguments: object) -> "subprocess.Popen[str]":
         """Start a Python script on a host, and wait for its first line; return the process."""
         words = ["ip", "netns", "exec", self.names[host], sys.executable, "-c", script, *map(str, arguments)]
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
+        assert process.stdout
         process.stdout.readline()
         return process
 
@@ -253,6 +255,7 @@ def test_the_connections_of_one_client_are_limited(net: Net, rendered: Cluster) 
         words += [str(port), str(count)]
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         net.processes.append(process)
+        assert process.stdout
         return process, int(process.stdout.readline())
 
     try:

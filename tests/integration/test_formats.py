@@ -2,25 +2,28 @@
 
 import pytest
 from anynode.sessions import Session, SessionStoreError
+from anynode.sessions.redis_store import RedisStore
 from lib.demo_app import redis_store
+from lib.redis_server import RedisServer
 
 pytestmark = pytest.mark.every_server
 
 
 @pytest.fixture
-def store(redis):
+def store(redis: RedisServer) -> RedisStore:
     return redis_store(redis)
 
 
-def begin(store) -> str:
+def begin(store: RedisStore) -> str:
     session = Session(store, None)
     session["a"] = 1
     session.log_in("ada")
     session.save()
+    assert session.new_id
     return session.new_id
 
 
-def test_sessions_of_the_first_release_are_read_and_written(redis, store) -> None:
+def test_sessions_of_the_first_release_are_read_and_written(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store)
     (key,) = redis.session_keys()
     for name in ("m:seen", "m:user", "m:handle", "m:address", "m:agent", "m:node"):
@@ -33,7 +36,7 @@ def test_sessions_of_the_first_release_are_read_and_written(redis, store) -> Non
     assert dict(Session(store, session.new_id)) == {"a": 1, "b": 2}
 
 
-def test_fields_of_a_newer_release_are_kept(redis, store) -> None:
+def test_fields_of_a_newer_release_are_kept(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store)
     (key,) = redis.session_keys()
     added = {"m:format": "1.7", "m:colour": "blue", "z:a": "\x00"}
@@ -50,7 +53,9 @@ def test_fields_of_a_newer_release_are_kept(redis, store) -> None:
 
 
 @pytest.mark.parametrize("number", ["2", "2.1", "10"])
-def test_a_newer_format_is_neither_read_nor_dropped_nor_a_logout(redis, store, number) -> None:
+def test_a_newer_format_is_neither_read_nor_dropped_nor_a_logout(
+    redis: RedisServer, store: RedisStore, number: str
+) -> None:
     session_id = begin(store)
     (key,) = redis.session_keys()
     redis.admin.hset(key, "m:format", number)

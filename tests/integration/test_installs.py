@@ -41,7 +41,7 @@ def install(tmp_path: Path) -> Install:
 
     def run(*lines: str) -> tuple[bool, str]:
         (tmp_path / "lock.txt").write_text("\n".join(lines) + "\n")
-        command = [tmp_path / "scripts" / "venv", "lock.txt"]
+        command: list[str | Path] = [tmp_path / "scripts" / "venv", "lock.txt"]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
         return done.returncode == 0, done.stderr
 

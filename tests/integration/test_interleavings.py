@@ -2,11 +2,14 @@
 
 import copy
 import json
+from collections.abc import Callable
+from typing import Any
 
 import flask
 import pytest
-from anynode.sessions import SessionEnded, SharedSessionInterface
+from anynode.sessions import RedisStore, Session, SessionEnded, SharedSessionInterface
 from anynode.sessions.ids import make_id
+from flask import Flask
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from lib.demo_app import redis_store
-from lib.redis_server import PREFIX, default_server
+from lib.redis_server import PREFIX, RedisServer, default_server
 
 KEYS = st.sampled_from(["a", "b", "list"])
 USERS = st.sampled_from(["ada", "bob"])
@@ -39,22 +42,26 @@ return all
 class Kept:
     """A session in the model's store."""
 
-    def __init__(self, values, user):
+    def __init__(self, values: dict[str, Any], user: str | None) -> None:
         self.values, self.user = copy.deepcopy(values), user
 
 
 class Request:
     """A request: the real session, and its model."""
 
-    def __init__(self, interface, app, cookie):
+    def __init__(self, interface: SharedSessionInterface, app: Flask, cookie: str | None) -> None:
         headers = {"Cookie": f"session={cookie}"} if cookie else {}
         with app.test_request_context(headers=headers) as context:
-            self.session = interface.open_session(app, context.request)
-        self.cookie = self.held = cookie
+            session = interface.open_session(app, context.request)
+        assert isinstance(session, Session)
+        self.session = session
+        self.cookie = cookie
+        self.held = cookie
         self.loaded = cookie is None
-        self.values, self.base = {}, {}  # the values in the request, and in the store when it was read
-        self.kept = None  # the session in the model's store that it uses
-        self.login = None
+        self.values: dict[str, Any] = {}
+        self.base: dict[str, Any] = {}  # the values in the store when it was read
+        self.kept: Kept | None = None  # the session in the model's store that it uses
+        self.login: str | None = None
         self.cleared = self.rotated = self.ended = False
 
 
@@ -62,20 +69,20 @@ class Sessions(RuleBasedStateMachine):
     requests = Bundle("requests")
     cookies = Bundle("cookies")
 
-    def __init__(self, store, redis):
+    def __init__(self, store: RedisStore, redis: RedisServer) -> None:
         super().__init__()
         redis.admin.flushall()
         self.redis, self.store = redis, store
         self.app = flask.Flask("guest")
         self.interface = SharedSessionInterface(store)
         self.read_all = redis.admin.register_script(READ_ALL)
-        self.kept = {}  # id -> Kept: the model's store
-        self.open = []
+        self.kept: dict[str | None, Kept] = {}  # id -> Kept: the model's store
+        self.open: list[Request] = []
 
     # Requests start and finish; most of them use the same few sessions
 
     @initialize(target=cookies, user=st.none() | USERS)
-    def there_is_a_session(self, user):
+    def there_is_a_session(self, user: str | None) -> Any:
         request = self.begin(None)
         self.write(request, "a", 0)
         if user:
@@ -83,18 +90,18 @@ class Sessions(RuleBasedStateMachine):
         return self.a_request_finishes(request)
 
     @rule(target=requests, cookie=st.none() | st.builds(make_id))
-    def a_request_without_a_session_begins(self, cookie):
+    def a_request_without_a_session_begins(self, cookie: str | None) -> Request:
         return self.begin(cookie)
 
     @rule(target=requests, cookie=cookies, is_read=st.booleans())
-    def a_request_begins(self, cookie, is_read):
+    def a_request_begins(self, cookie: str | None, is_read: bool) -> Request:
         request = self.begin(cookie)
         if is_read:
             self.load(request)
         return request
 
     @rule(target=cookies, request=consumes(requests))
-    def a_request_finishes(self, request):
+    def a_request_finishes(self, request: Request) -> str:
         self.open.remove(request)
         response = self.app.response_class()
         is_refused = self.save(request)
@@ -114,29 +121,29 @@ class Sessions(RuleBasedStateMachine):
     # The steps of a view
 
     @rule(request=requests, key=KEYS)
-    def read(self, request, key):
+    def read(self, request: Request, key: str) -> None:
         self.load(request)
         assert request.session.get(key) == request.values.get(key)
 
     @rule(request=requests, key=st.sampled_from(["a", "b"]), value=st.integers(0, 3))
-    def write(self, request, key, value):
+    def write(self, request: Request, key: str, value: int) -> None:
         self.load(request)
         request.session[key] = request.values[key] = value
 
     @rule(request=requests, value=st.integers(0, 3))
-    def append(self, request, value):
+    def append(self, request: Request, value: int) -> None:
         self.load(request)
         for each in (request.session, request.values):
             each.setdefault("list", []).append(value)
 
     @rule(request=requests, key=KEYS)
-    def delete(self, request, key):
+    def delete(self, request: Request, key: str) -> None:
         self.load(request)
         request.session.pop(key, None)
         request.values.pop(key, None)
 
     @rule(request=requests, by=st.integers(-2, 5))
-    def increment(self, request, by):
+    def increment(self, request: Request, by: int) -> None:
         self.load(request)
         if self.starts_new_session(request) or request.values.get("n") != request.base.get("n"):
             request.values["n"] = request.values.get("n", 0) + by
@@ -148,19 +155,19 @@ class Sessions(RuleBasedStateMachine):
         assert request.session.increment("n", by) == request.values["n"]
 
     @rule(request=requests)
-    def clear(self, request):
+    def clear(self, request: Request) -> None:
         self.load(request)
         request.session.clear()
         self.model_clear(request)
 
     @rule(request=requests)
-    def rotate(self, request):
+    def rotate(self, request: Request) -> None:
         self.load(request)
         request.session.rotate()
         request.rotated = True
 
     @rule(request=requests, user=USERS)
-    def log_in(self, request, user):
+    def log_in(self, request: Request, user: str) -> None:
         self.load(request)
         request.session.log_in(user)
         if self.user(request) not in (None, user):
@@ -168,25 +175,25 @@ class Sessions(RuleBasedStateMachine):
         request.login = user
 
     @rule(request=requests)
-    def end(self, request):
+    def end(self, request: Request) -> None:
         request.session.end()
         self.model_end(request)
 
     @rule(request=requests)
-    def save_now(self, request):
+    def save_now(self, request: Request) -> None:
         if self.save(request):
             return self.expect_ended(request, request.session.save)
         request.session.save()
         self.learn_id(request)
 
     @rule(request=requests, and_this_one=st.booleans())
-    def end_sessions(self, request, and_this_one):
+    def end_sessions(self, request: Request, and_this_one: bool) -> None:
         end = request.session.end_all if and_this_one else request.session.end_others
         self.load(request)
         if (request.login or request.cleared) and self.save(request):
             return self.expect_ended(request, end)
         own = request.kept
-        ended = []
+        ended: list[Kept] = []
         if own and own.user:
             others = [each for each in self.kept.values() if each.user == own.user and each is not own]
             # another request may have ended this session
@@ -200,13 +207,13 @@ class Sessions(RuleBasedStateMachine):
     # Invariants
 
     @invariant()
-    def the_store_matches_the_model(self):
+    def the_store_matches_the_model(self) -> None:
         """Also every key expires. A script reads everything in a single round trip: this runs after each step."""
         found = {
             key: (life, dict(zip(fields[::2], fields[1::2], strict=True))) for key, life, fields in self.read_all()
         }
         assert [key for key, (life, _) in found.items() if life < 0] == []
-        stored = {self.store._key(each): kept for each, kept in self.kept.items()}
+        stored = {self.store._key(str(each)): kept for each, kept in self.kept.items()}
         assert {key for key in found if key.startswith(f"{PREFIX}session:")} == stored.keys()
         for key, kept in stored.items():
             fields = found[key][1]
@@ -216,18 +223,18 @@ class Sessions(RuleBasedStateMachine):
             expected = sum(kept.user == user for kept in self.kept.values())
             assert len(self.store.sessions_of(user)) == expected
 
-    def teardown(self):
+    def teardown(self) -> None:
         while self.open:
             self.a_request_finishes(self.open[0])
             self.the_store_matches_the_model()
 
     # The model
 
-    def begin(self, cookie):
+    def begin(self, cookie: str | None) -> Request:
         self.open.append(Request(self.interface, self.app, cookie))
         return self.open[-1]
 
-    def load(self, request):
+    def load(self, request: Request) -> None:
         if not request.loaded:
             request.loaded = True
             request.kept = self.kept.get(request.held)
@@ -238,16 +245,16 @@ class Sessions(RuleBasedStateMachine):
         assert dict(request.session) == request.values
         assert request.session.user == self.user(request)
 
-    def user(self, request):
+    def user(self, request: Request) -> str | None:
         if request.login or request.cleared or not request.kept:
             return request.login
         return request.kept.user
 
-    def starts_new_session(self, request):
+    def starts_new_session(self, request: Request) -> object:
         leaves_user = request.cleared and request.kept and request.kept.user
         return not request.held or request.login or leaves_user or request.cleared and request.rotated
 
-    def save(self, request):
+    def save(self, request: Request) -> bool:
         """Save in the model. Returns whether it is refused because the session ended elsewhere."""
         if not request.loaded:
             return False
@@ -267,6 +274,7 @@ class Sessions(RuleBasedStateMachine):
                 if request.held not in self.kept:
                     self.forget(request, ended=False)
                     return True
+                assert request.kept
                 request.kept.values.update(copy.deepcopy(changed))
                 for key in deleted:
                     request.kept.values.pop(key, None)
@@ -278,29 +286,29 @@ class Sessions(RuleBasedStateMachine):
         request.cleared = request.rotated = False
         return False
 
-    def learn_id(self, request):
+    def learn_id(self, request: Request) -> None:
         if request.held == "new":
             request.held = request.session.new_id
             assert request.held not in self.kept
             self.kept[request.held] = self.kept.pop("new")
 
-    def model_clear(self, request):
+    def model_clear(self, request: Request) -> None:
         request.values = {}
         request.cleared, request.login = True, None
 
-    def model_end(self, request):
+    def model_end(self, request: Request) -> None:
         self.kept.pop(request.held, None)
         if request.kept and request.kept.user:  # found by its handle
             self.kept = {each: kept for each, kept in self.kept.items() if kept is not request.kept}
         self.forget(request, ended=True)
 
-    def forget(self, request, ended):
+    def forget(self, request: Request, ended: bool) -> None:
         request.values, request.base = {}, {}
         request.held = request.kept = request.login = None
         request.cleared = request.rotated = False
         request.loaded, request.ended = True, ended
 
-    def expect_ended(self, request, call):
+    def expect_ended(self, request: Request, call: Callable[[], object]) -> None:
         try:
             call()
         except SessionEnded:
@@ -310,10 +318,10 @@ class Sessions(RuleBasedStateMachine):
 
 
 @pytest.mark.every_server
-def test_sessions_match_the_model(redis, server_name) -> None:
+def test_sessions_match_the_model(redis: RedisServer, server_name: str) -> None:
     store = redis_store(redis, per_user=1000)
     run_state_machine_as_test(
-        lambda: Sessions(store, redis),
+        lambda: Sessions(store, redis),  # type: ignore[arg-type] # a function that makes it is allowed, too
         settings=settings(
             max_examples=200 if server_name == default_server() else 50,
             stateful_step_count=40,

@@ -9,12 +9,17 @@ import struct
 import subprocess
 import threading
 from collections import Counter
+from collections.abc import Callable
 from itertools import count
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from lib.load.__main__ import main
 from lib.load_process import assert_no_errors, load
 from lib.redis_server import free_port
+
+Bench = Callable[..., tuple[int, Any]]
 
 ACCOUNT = {"username": "demo", "password": "correct horse"}
 
@@ -25,24 +30,29 @@ class FaultyServer:
     fault: called with each request; returns true if it handled the request. login: handles logins.
     """
 
-    def __init__(self, fault=None, login=None, tls=None):
+    def __init__(
+        self,
+        fault: Callable[["Request"], object] | None = None,
+        login: Callable[["Request"], object] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._fault, self._login, self._tls = fault, login or Request.answer, tls
         self._ids = count()
-        self.counters = {}
-        self.seen = Counter()  # requests, by method
+        self.counters: dict[str, int] = {}
+        self.seen: Counter[str] = Counter()  # requests, by method
         self.enough = threading.Event()  # a hundred requests
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         starting = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
         self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
-    def __exit__(self, *_):
-        async def end():
+    def __exit__(self, *_: object) -> None:
+        async def end() -> None:
             self._server.close()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
@@ -54,10 +64,13 @@ class FaultyServer:
         self._thread.join()
         self._loop.close()
 
-    def stop_listening(self):
-        self._server.close()
+    def stop_listening(self) -> None:
+        # asyncio would never answer connections that it accepts just before the close, so stop accepting earlier
+        for each in self._server.sockets:
+            self._loop.remove_reader(each.fileno())
+        self._loop.call_later(0.05, self._server.close)
 
-    async def _serve(self, reader, writer):
+    async def _serve(self, reader: asyncio.StreamReader, writer: Any) -> None:
         for number in count(1):  # of the request on this connection
             try:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -86,13 +99,22 @@ class FaultyServer:
 class Request:
     """number: of the request on its connection, from 1."""
 
-    def __init__(self, server, writer, method, path, headers, body, number):
+    def __init__(
+        self,
+        server: FaultyServer,
+        writer: Any,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: dict[str, Any],
+        number: int,
+    ) -> None:
         self.server, self.writer, self.number = server, writer, number
         self.method, self.path, self.headers, self.body = method, path, headers, body
         self.session = headers.get("Cookie", "").removeprefix("session=")
         self.seen = server.seen[method] + 1  # number of requests with this method, including this request
 
-    def answer(self):
+    def answer(self) -> None:
         """Respond correctly."""
         counters = self.server.counters
         if self.path == "/api/login":
@@ -108,30 +130,32 @@ class Request:
             counters[self.session] += self.method == "POST"
             self.send(200, {"counter": counters[self.session]})
 
-    def send(self, status, body=None, headers=""):
+    def send(self, status: int, body: dict[str, int] | None = None, headers: str = "") -> None:
         raw = json.dumps(body or {})
         head = f"HTTP/1.1 {status} .\r\nContent-Length: {len(raw)}\r\nX-Node: app1\r\nX-Request-ID: id{self.seen}\r\n"
         self.writer.write(f"{head}{headers}\r\n{raw}".encode())
 
-    def leaves_idle(self):
+    def leaves_idle(self) -> bool:
         """Whether its connection is still open, without another request."""
         return not self.writer.is_closing() and self.writer.number == self.number
 
-    def drop(self):
+    def drop(self) -> None:
         """Close the connection without a response."""
         self.writer.close()
 
-    def reset(self):
+    def reset(self) -> None:
         lingering = struct.pack("ii", 1, 0)  # close() then sends a reset
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
         self.writer.transport.abort()
 
 
-def once(method, action, applies=lambda request: True):
+def once(
+    method: str, action: Callable[[Request], object], applies: Callable[[Request], bool] = lambda request: True
+) -> Callable[[Request], bool]:
     """A fault: instead of a response, `action` handles the first request that applies, from the fifth request on."""
-    done = []
+    done: list[Request] = []
 
-    def fault(request):
+    def fault(request: Request) -> bool:
         if done or request.method != method or request.server.seen[method] < 5 or not applies(request):
             return False
         done.append(request)
@@ -141,21 +165,21 @@ def once(method, action, applies=lambda request: True):
     return fault
 
 
-def on_new_connection(request):
+def on_new_connection(request: Request) -> bool:
     return request.headers.get("Connection") == "close"
 
 
-def on_reused_connection(request):
+def on_reused_connection(request: Request) -> bool:
     return request.number > 1
 
 
 @pytest.fixture
-def bench(tmp_path, capsys):
+def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Bench:
     """Runs the load generator; returns its exit status and the result, or its error output."""
     password = tmp_path / "password"
     password.write_text(ACCOUNT["password"])
 
-    def run(url, *arguments):
+    def run(url: str, *arguments: str) -> tuple[int, Any]:
         defaults = ["--users=4", "--rate=2000", "--requests=100", "--seconds=20", "--json"]
         status = main([url, f"--password-file={password}", *defaults, *arguments])
         printed, errors = capsys.readouterr()
@@ -164,7 +188,7 @@ def bench(tmp_path, capsys):
     return run
 
 
-def test_load_without_errors(bench, tmp_path) -> None:
+def test_load_without_errors(bench: Bench, tmp_path: Path) -> None:
     with FaultyServer() as server:
         status, result = bench(server.url, f"--timeline={tmp_path}/timeline")
     assert status == 0
@@ -183,21 +207,21 @@ def test_load_without_errors(bench, tmp_path) -> None:
     assert_no_errors(result, worst_wait=20)
 
 
-def lose(request):
+def lose(request: Request) -> None:
     request.send(200, {"counter": request.server.counters[request.session] + 1})
 
 
-def write_twice(request):
+def write_twice(request: Request) -> None:
     request.server.counters[request.session] += 1
     request.answer()
 
 
-def truncate(request):
+def truncate(request: Request) -> None:
     request.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
     request.drop()
 
 
-def truncate_head(request):
+def truncate_head(request: Request) -> None:
     request.writer.write(b"HTTP/1.1 200 OK\r\nContent-")
     request.drop()
 
@@ -225,7 +249,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_counted_under_its_name(bench, name) -> None:
+def test_a_fault_is_counted_under_its_name(bench: Bench, name: str) -> None:
     with FaultyServer(FAULTS[name]) as server:
         status, result = bench(server.url, "--timeout=0.5")
     assert status == 1
@@ -240,7 +264,7 @@ def test_a_fault_is_counted_under_its_name(bench, name) -> None:
         assert_no_errors(result, worst_wait=20)
 
 
-def test_the_acknowledgement_time_of_a_lost_write_is_reported(bench) -> None:
+def test_the_acknowledgement_time_of_a_lost_write_is_reported(bench: Bench) -> None:
     with FaultyServer(once("POST", lose)) as server:
         _, result = bench(server.url)
     (found,) = result["lost_writes_found"]
@@ -248,15 +272,19 @@ def test_the_acknowledgement_time_of_a_lost_write_is_reported(bench) -> None:
     assert found["seen"] - result["seconds"] < found["acknowledged"] <= found["seen"]
 
 
-def test_refused_connections_are_counted(bench) -> None:
-    with FaultyServer(once("GET", lambda request: (request.server.stop_listening(), request.answer()))) as server:
-        status, result = bench(server.url)
+def test_refused_connections_are_counted(bench: Bench) -> None:
+    def stop_and_answer(request: Request) -> None:
+        request.server.stop_listening()
+        request.answer()
+
+    with FaultyServer(once("GET", stop_and_answer)) as server:
+        status, result = bench(server.url, "--requests=400")
     assert status == 1
     assert "refused" in result["failures"].keys() <= {"refused", "reset"}  # connections in the queue are reset
 
 
-def test_an_unacknowledged_write_that_was_kept_is_counted(bench) -> None:
-    def keep_and_fail(request):
+def test_an_unacknowledged_write_that_was_kept_is_counted(bench: Bench) -> None:
+    def keep_and_fail(request: Request) -> None:
         request.server.counters[request.session] += 1
         request.send(502)
 
@@ -270,7 +298,9 @@ def test_an_unacknowledged_write_that_was_kept_is_counted(bench) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("end", [Request.drop, Request.reset])
-def test_a_closed_reused_connection_is_retried_and_counted(bench, method, end) -> None:
+def test_a_closed_reused_connection_is_retried_and_counted(
+    bench: Bench, method: str, end: Callable[[Request], object]
+) -> None:
     with FaultyServer(once(method, end, on_reused_connection)) as server:
         status, result = bench(server.url)
     assert status == 0
@@ -279,9 +309,11 @@ def test_a_closed_reused_connection_is_retried_and_counted(bench, method, end) -
 
 
 @pytest.mark.parametrize("end", [Request.drop, Request.reset])
-def test_kept_connections_that_close_at_any_moment_are_no_failure(bench, end) -> None:
+def test_kept_connections_that_close_at_any_moment_are_no_failure(
+    bench: Bench, end: Callable[[Request], object]
+) -> None:
     # like a reload of nginx, which closes idle connections while requests may already be on their way
-    def answer_and_end_soon(request):
+    def answer_and_end_soon(request: Request) -> bool:
         request.answer()
         if not on_new_connection(request):
             asyncio.get_running_loop().call_later(
@@ -295,8 +327,8 @@ def test_kept_connections_that_close_at_any_moment_are_no_failure(bench, end) ->
     assert result["retried"]
 
 
-def test_a_retried_post_that_the_server_had_processed_is_a_doubled_write(bench) -> None:
-    def write_and_drop(request):
+def test_a_retried_post_that_the_server_had_processed_is_a_doubled_write(bench: Bench) -> None:
+    def write_and_drop(request: Request) -> None:
         request.server.counters[request.session] += 1
         request.drop()
 
@@ -307,8 +339,8 @@ def test_a_retried_post_that_the_server_had_processed_is_a_doubled_write(bench) 
     assert result["doubled_writes"] == 1
 
 
-def test_lost_sessions_are_counted_and_their_users_log_in_again(bench) -> None:
-    def forget(request):
+def test_lost_sessions_are_counted_and_their_users_log_in_again(bench: Bench) -> None:
+    def forget(request: Request) -> None:
         request.server.counters.clear()
         request.answer()
 
@@ -322,7 +354,7 @@ def test_lost_sessions_are_counted_and_their_users_log_in_again(bench) -> None:
     assert result["lost_writes"] == 0
 
 
-def test_too_few_requests_are_a_failure(bench) -> None:
+def test_too_few_requests_are_a_failure(bench: Bench) -> None:
     with FaultyServer() as server:
         status, result = bench(server.url, "--rate=50", "--seconds=1", "--requests=10000")
     assert status == 1
@@ -332,22 +364,22 @@ def test_too_few_requests_are_a_failure(bench) -> None:
         assert_no_errors(result, worst_wait=20)
 
 
-def test_a_server_that_does_not_answer_is_an_error(bench) -> None:
+def test_a_server_that_does_not_answer_is_an_error(bench: Bench) -> None:
     assert_start_error(bench(f"http://127.0.0.1:{free_port()}"), "doesn't answer")
 
 
-def test_a_wrong_password_is_an_error(bench) -> None:
+def test_a_wrong_password_is_an_error(bench: Bench) -> None:
     with FaultyServer() as server:
         assert_start_error(bench(server.url, "--username=ada"), "refused the password of 'ada'")
 
 
-def test_another_kind_of_server_is_an_error(bench) -> None:
+def test_another_kind_of_server_is_an_error(bench: Bench) -> None:
     with FaultyServer(login=lambda request: request.send(404)) as server:
         assert_start_error(bench(server.url), "answered with status 404")
 
 
-def test_too_low_a_limit_of_sessions_per_user_is_an_error(bench) -> None:
-    def end_the_oldest(request):
+def test_too_low_a_limit_of_sessions_per_user_is_an_error(bench: Bench) -> None:
+    def end_the_oldest(request: Request) -> None:
         request.answer()
         if len(request.server.counters) > 3:
             del request.server.counters[min(request.server.counters)]
@@ -356,13 +388,13 @@ def test_too_low_a_limit_of_sessions_per_user_is_an_error(bench) -> None:
         assert_start_error(bench(server.url), "app_sessions_per_user")
 
 
-def assert_start_error(ended, words):
+def assert_start_error(ended: tuple[int, str], words: str) -> None:
     status, errors = ended
     assert status == 2
     assert words in errors
 
 
-def test_tls(bench, tmp_path) -> None:
+def test_tls(bench: Bench, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key", tmp_path / "certificate"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test"
     make += f" -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"
@@ -376,7 +408,7 @@ def test_tls(bench, tmp_path) -> None:
     assert result["requests"] >= 100
 
 
-def test_load_lasts_as_long_as_the_block(tmp_path) -> None:
+def test_load_lasts_as_long_as_the_block(tmp_path: Path) -> None:
     with FaultyServer() as server:
         with load(server.url, ACCOUNT, requests=20, rate=500, users=4, timeline=tmp_path / "timeline") as run:
             assert run.result == {}

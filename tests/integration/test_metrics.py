@@ -3,21 +3,24 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from anynode.sessions import Session, SessionEnded, SessionStoreError, SharedSessionInterface
+from anynode.sessions import Session, SessionEnded, SessionStoreError, SharedSessionInterface, Store
 from anynode.sessions.ids import digest, index_name, make_id
 from anynode.sessions.metrics import SessionMetrics
-from lib.demo_app import PASSWORD, USER, log_in, make_app, redis_store, session_cookie
-from lib.redis_server import free_port
+from lib.demo_app import PASSWORD, USER, Server, log_in, make_app, redis_store, session_cookie
+from lib.redis_server import RedisServer, free_port
 from prometheus_client import CollectorRegistry, generate_latest
+from redis import Redis
 
 
 class Metered:
     """A store with metrics of its own, and an app that uses it."""
 
-    def __init__(self, server, **options):
+    def __init__(self, server: Server, **options: Any) -> None:
         self.registry = CollectorRegistry()
         self.store = redis_store(server, observer=SessionMetrics(self.registry), **options)
         self.app = make_app(server.port)
@@ -37,9 +40,10 @@ class Metered:
         }
 
     @contextmanager
-    def record(self):
+    def record(self) -> Iterator[dict[str, float]]:
         """Records the change of each counter."""
-        before, moved = self.counts(), {}
+        before = self.counts()
+        moved: dict[str, float] = {}
         yield moved
         moved |= {
             name.replace("_total", "").replace("_count", ""): value - before.get(name, 0)
@@ -49,20 +53,21 @@ class Metered:
 
 
 @pytest.fixture
-def metered(redis):
+def metered(redis: RedisServer) -> Metered:
     return Metered(redis)
 
 
-def begin(store, user=USER) -> str:
+def begin(store: Store, user: str = USER) -> str:
     """The id of a new session of this user."""
     session = Session(store, None)
     session["a"] = 1
     session.log_in(user)
     session.save()
+    assert session.new_id
     return session.new_id
 
 
-def test_requests_with_and_without_a_session(metered) -> None:
+def test_requests_with_and_without_a_session(metered: Metered) -> None:
     with metered.record() as moved:
         metered.client.get("/")
     assert moved == {"requests none": 1}
@@ -73,7 +78,7 @@ def test_requests_with_and_without_a_session(metered) -> None:
     assert moved == {"requests found": 3, "store_seconds read": 3}
 
 
-def test_requests_that_do_not_use_the_session_are_not_counted(metered) -> None:
+def test_requests_that_do_not_use_the_session_are_not_counted(metered: Metered) -> None:
     log_in(metered.client)
     with metered.record() as moved:
         for path in ("/healthz", "/static/style.css", "/nothing"):
@@ -81,7 +86,7 @@ def test_requests_that_do_not_use_the_session_are_not_counted(metered) -> None:
     assert moved == {}
 
 
-def test_a_request_that_fails_to_save_is_counted_once(metered) -> None:
+def test_a_request_that_fails_to_save_is_counted_once(metered: Metered) -> None:
     from flask import session
 
     metered.app.add_url_rule("/set", view_func=lambda: session.update(bad=object()) or "")
@@ -90,7 +95,7 @@ def test_a_request_that_fails_to_save_is_counted_once(metered) -> None:
     assert moved == {"requests none": 1}
 
 
-def test_a_login_and_the_replaced_session(metered) -> None:
+def test_a_login_and_the_replaced_session(metered: Metered) -> None:
     with metered.record() as moved:
         log_in(metered.client)
     assert moved == {"requests none": 1, "logins": 1, "store_seconds create": 1}
@@ -100,7 +105,7 @@ def test_a_login_and_the_replaced_session(metered) -> None:
     assert moved == {"requests found": 1, "logins": 1, "ended replaced": 1} | steps
 
 
-def test_a_login_beyond_the_limit(redis) -> None:
+def test_a_login_beyond_the_limit(redis: RedisServer) -> None:
     metered = Metered(redis, per_user=2)
     for _ in range(2):
         begin(metered.store)
@@ -109,13 +114,13 @@ def test_a_login_beyond_the_limit(redis) -> None:
     assert moved == {"logins": 1, "ended cap": 1, "store_seconds create": 1}
 
 
-def test_a_session_without_a_user_is_no_login(metered) -> None:
+def test_a_session_without_a_user_is_no_login(metered: Metered) -> None:
     with metered.record() as moved, metered.client.session_transaction() as session:
         session["cart"] = 1
     assert moved == {"store_seconds create": 1}
 
 
-def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered) -> None:
+def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered: Metered) -> None:
     session = Session(metered.store, begin(metered.store))
     session.rotate()
     with metered.record() as moved:
@@ -124,7 +129,7 @@ def test_a_rotation_is_not_a_login_and_a_login_no_rotation(metered) -> None:
     assert moved == {"rotations": 1, "store_seconds update": 1}
 
 
-def test_a_write_counts_only_as_a_step(metered) -> None:
+def test_a_write_counts_only_as_a_step(metered: Metered) -> None:
     session = Session(metered.store, begin(metered.store))
     session["a"] = 2
     with metered.record() as moved:
@@ -133,9 +138,10 @@ def test_a_write_counts_only_as_a_step(metered) -> None:
     assert moved == {"store_seconds update": 1, "store_seconds increment": 1}
 
 
-def test_a_logout_ends_a_session_once(metered) -> None:
+def test_a_logout_ends_a_session_once(metered: Metered) -> None:
     log_in(metered.client)
     cookie = session_cookie(metered.client)
+    assert cookie
     with metered.record() as moved:
         metered.client.post("/api/logout", json={})
     assert moved == {"requests found": 1, "ended logout": 1, "store_seconds delete": 1}
@@ -145,7 +151,7 @@ def test_a_logout_ends_a_session_once(metered) -> None:
     assert moved == {"requests none": 1, "unknown_ids": 1, "store_seconds delete": 1}
 
 
-def test_a_logout_after_a_read_ends_a_session_once(metered) -> None:
+def test_a_logout_after_a_read_ends_a_session_once(metered: Metered) -> None:
     session = Session(metered.store, begin(metered.store))
     with metered.record() as moved:
         session.get("a")
@@ -153,11 +159,11 @@ def test_a_logout_after_a_read_ends_a_session_once(metered) -> None:
     assert moved == {"ended logout": 1, "store_seconds read": 1, "store_seconds delete": 1}
 
 
-def test_sessions_ended_by_a_user(metered) -> None:
+def test_sessions_ended_by_a_user(metered: Metered) -> None:
     ids = [begin(metered.store) for _ in range(5)]
     begin(metered.store, "bob")
     session = Session(metered.store, ids[0])
-    other = Session(metered.store, ids[1]).handle
+    other = Session(metered.store, ids[1]).handle or ""
     with metered.record() as moved:
         assert session.end_session(other)
         assert not session.end_session(other)
@@ -172,7 +178,7 @@ def test_sessions_ended_by_a_user(metered) -> None:
     assert moved == {"ended all": 2, "store_seconds end_user": 1}
 
 
-def test_sessions_of_a_removed_user(metered) -> None:
+def test_sessions_of_a_removed_user(metered: Metered) -> None:
     log_in(metered.client)
     begin(metered.store)
     metered.app.extensions["users"]._hashes.pop(USER)
@@ -182,7 +188,7 @@ def test_sessions_of_a_removed_user(metered) -> None:
     assert moved == {"requests found": 1, "ended account_removed": 2} | steps
 
 
-def test_sessions_ended_by_an_operator(metered) -> None:
+def test_sessions_ended_by_an_operator(metered: Metered) -> None:
     ids = [begin(metered.store) for _ in range(3)]
     begin(metered.store, "bob")
     run = metered.app.test_cli_runner().invoke
@@ -193,7 +199,7 @@ def test_sessions_ended_by_an_operator(metered) -> None:
         assert moved.get("ended admin", 0) == number, arguments
 
 
-def test_an_expired_session_is_an_unknown_id(metered, redis) -> None:
+def test_an_expired_session_is_an_unknown_id(metered: Metered, redis: RedisServer) -> None:
     log_in(metered.client)
     for key in redis.session_keys():
         redis.admin.pexpire(key, 0)
@@ -203,7 +209,7 @@ def test_an_expired_session_is_an_unknown_id(metered, redis) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["x", make_id() + "x", "../" + make_id()[3:]], ids=["short", "long", "path"])
-def test_an_invalid_id_is_rejected(metered, cookie) -> None:
+def test_an_invalid_id_is_rejected(metered: Metered, cookie: str) -> None:
     metered.client.set_cookie("session", cookie)
     with metered.record() as moved:
         metered.client.get("/")
@@ -211,12 +217,14 @@ def test_an_invalid_id_is_rejected(metered, cookie) -> None:
     assert moved == {"requests none": 1, "rejected_ids": 2}
 
 
-def _foreign(admin, key):
+def _foreign(admin: Redis, key: str) -> None:
     admin.set(key, "x", ex=100)
 
 
 @pytest.mark.parametrize("spoil", [lambda admin, key: admin.hset(key, "s:note", "{"), _foreign])
-def test_an_unreadable_session_ends_once(metered, redis, spoil) -> None:
+def test_an_unreadable_session_ends_once(
+    metered: Metered, redis: RedisServer, spoil: Callable[[Redis, str], object]
+) -> None:
     log_in(metered.client)
     (key,) = redis.session_keys()
     spoil(redis.admin, key)
@@ -227,7 +235,7 @@ def test_an_unreadable_session_ends_once(metered, redis, spoil) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda each: each.update(a=2), lambda each: each.increment("n")])
-def test_a_write_to_a_session_that_ended_meanwhile(metered, write) -> None:
+def test_a_write_to_a_session_that_ended_meanwhile(metered: Metered, write: Callable[[Session], object]) -> None:
     one, other = (Session(metered.store, begin(metered.store)) for _ in range(2))
     one.get("a"), other.get("a")
     other.end_all()
@@ -238,7 +246,7 @@ def test_a_write_to_a_session_that_ended_meanwhile(metered, write) -> None:
     assert moved == {"conflicts": 1, f"store_seconds {step}": 1}
 
 
-def test_an_unreachable_store_and_the_breaker(redis) -> None:
+def test_an_unreachable_store_and_the_breaker(redis: RedisServer) -> None:
     class Nowhere:
         port = free_port()
 
@@ -251,7 +259,7 @@ def test_an_unreachable_store_and_the_breaker(redis) -> None:
     assert moved == {"requests unavailable": 5} | counted
 
 
-def test_a_store_that_does_not_answer(own_redis) -> None:
+def test_a_store_that_does_not_answer(own_redis: RedisServer) -> None:
     metered = Metered(own_redis)
     session_id = begin(metered.store)
     own_redis.pause()
@@ -260,10 +268,10 @@ def test_a_store_that_does_not_answer(own_redis) -> None:
     own_redis.resume()
     assert moved == {"store_errors timeout": 1, "store_seconds read": 1}
     seconds = metered.registry.get_sample_value("anynode_sessions_store_seconds_sum", {"step": "read"})
-    assert 0.3 <= seconds < 1, "the unit is seconds, and failed steps are timed too"
+    assert seconds is not None and 0.3 <= seconds < 1, "the unit is seconds, and failed steps are timed too"
 
 
-def test_a_store_that_answers_with_an_error(own_redis) -> None:
+def test_a_store_that_answers_with_an_error(own_redis: RedisServer) -> None:
     metered = Metered(own_redis)
     own_redis.admin.execute_command("ACL", "SETUSER", "app", "-evalsha")
     with metered.record() as moved, pytest.raises(SessionStoreError):
@@ -271,7 +279,7 @@ def test_a_store_that_answers_with_an_error(own_redis) -> None:
     assert moved == {"store_errors error_reply": 1, "store_seconds read": 1}
 
 
-def test_a_session_of_a_newer_format(metered, redis) -> None:
+def test_a_session_of_a_newer_format(metered: Metered, redis: RedisServer) -> None:
     session_id = begin(metered.store)
     (key,) = redis.session_keys()
     redis.admin.hset(key, "m:format", "2")
@@ -280,7 +288,7 @@ def test_a_session_of_a_newer_format(metered, redis) -> None:
     assert moved == {"store_errors newer_format": 1, "store_seconds read": 1}
 
 
-def test_every_series_exists_from_the_start(metered) -> None:
+def test_every_series_exists_from_the_start(metered: Metered) -> None:
     """rate() ignores the first value of a series."""
     fresh = metered.counts()
     assert set(fresh.values()) == {0}
@@ -291,11 +299,11 @@ def test_every_series_exists_from_the_start(metered) -> None:
     assert metered.counts().keys() == fresh.keys()
 
 
-def test_a_scrape_contains_no_personal_data(metered) -> None:
+def test_a_scrape_contains_no_personal_data(metered: Metered) -> None:
     log_in(metered.client)
     metered.client.get("/api/session")
-    session_id = session_cookie(metered.client)
-    handle = Session(metered.store, session_id).handle
+    session_id = session_cookie(metered.client) or ""
+    handle = Session(metered.store, session_id).handle or ""
     metered.client.delete("/api/sessions", json={"password": PASSWORD})
     metered.client.post("/api/logout", json={})
     metered.client.set_cookie("session", "forged-" + session_id)

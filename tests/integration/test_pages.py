@@ -1,18 +1,24 @@
 """The HTML pages."""
 
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
+from anynode.sessions import Session
+from flask import Flask
+from flask.testing import FlaskClient
 from lib.demo_app import PASSWORD, USER, log_in, make_app, session_cookie, token
+from lib.redis_server import RedisServer
+from werkzeug.test import TestResponse
 
 
-def page_login(client, user=USER, password=PASSWORD):
+def page_login(client: FlaskClient, user: str = USER, password: str = PASSWORD) -> TestResponse:
     return client.post("/login", data={"csrf": token(client), "username": user, "password": password})
 
 
-def test_the_login_page_needs_no_session(client, redis) -> None:
+def test_the_login_page_needs_no_session(client: FlaskClient, redis: RedisServer) -> None:
     with redis.monitor() as seen:
         response = client.get("/")
     assert seen.sent == []
@@ -23,7 +29,7 @@ def test_the_login_page_needs_no_session(client, redis) -> None:
     assert "Cookie" in response.headers["Vary"]
 
 
-def test_login_use_and_logout(client) -> None:
+def test_login_use_and_logout(client: FlaskClient) -> None:
     response = page_login(client)
     assert (response.status_code, response.location) == (303, "/")
     page = client.get("/").text
@@ -41,7 +47,7 @@ def test_login_use_and_logout(client) -> None:
 
 
 @pytest.mark.parametrize("user", [USER, "nobody"])
-def test_a_failed_login_does_not_reveal_existing_users(client, user) -> None:
+def test_a_failed_login_does_not_reveal_existing_users(client: FlaskClient, user: str) -> None:
     response = page_login(client, user, "wrong")
     assert response.status_code == 401
     assert "Wrong user name or password." in response.text
@@ -50,7 +56,7 @@ def test_a_failed_login_does_not_reveal_existing_users(client, user) -> None:
     assert session_cookie(client) is None
 
 
-def test_a_forged_login_form_is_refused(client) -> None:
+def test_a_forged_login_form_is_refused(client: FlaskClient) -> None:
     for data in ({}, {"csrf": "x"}, {"csrf": token(client) + "x"}):
         response = client.post("/login", data={"username": USER, "password": PASSWORD} | data)
         assert response.status_code == 403
@@ -59,7 +65,7 @@ def test_a_forged_login_form_is_refused(client) -> None:
     assert session_cookie(client) is None
 
 
-def test_an_expired_login_form_is_refused(client, monkeypatch) -> None:
+def test_an_expired_login_form_is_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     csrf = token(client)
     monkeypatch.setattr("anynode.csrf.LOGIN_FORM_SECONDS", -1)
     response = client.post("/login", data={"csrf": csrf, "username": USER, "password": PASSWORD})
@@ -68,35 +74,35 @@ def test_an_expired_login_form_is_refused(client, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("path", ["/counter", "/note", "/logout", "/sessions"])
-def test_a_form_needs_the_token_of_this_session(app, path) -> None:
+def test_a_form_needs_the_token_of_this_session(app: Flask, path: str) -> None:
     client, other = app.test_client(), app.test_client()
     login_form = token(client)
     page_login(client)
     page_login(other, "bob")
     for csrf in ("", "x", "é", login_form, token(other)):
         assert client.post(path, data={"csrf": csrf, "note": "x", "password": PASSWORD}).status_code == 403
-    body = client.get("/api/session").json
+    body = client.get("/api/session").get_json()
     assert (body["counter"], body["note"]) == (0, "")
 
 
 @pytest.mark.parametrize("path", ["/counter", "/note", "/sessions"])
-def test_a_form_without_a_login_is_401_with_a_login_form(client, path) -> None:
+def test_a_form_without_a_login_is_401_with_a_login_form(client: FlaskClient, path: str) -> None:
     response = client.post(path, data={"csrf": "x"})
     assert response.status_code == 401
     assert 'action="/login"' in response.text
 
 
-def test_a_note_of_any_4096_characters_fits(logged_in) -> None:
+def test_a_note_of_any_4096_characters_fits(logged_in: FlaskClient) -> None:
     note = "\U0001f600" * 4096
     assert logged_in.post("/note", data={"csrf": token(logged_in), "note": note}).status_code == 303
-    assert logged_in.get("/api/session").json["note"] == note
+    assert logged_in.get("/api/session").get_json()["note"] == note
     for size in (4097, 1024 * 1024):
         response = logged_in.post("/note", data={"csrf": token(logged_in), "note": "x" * size})
         assert response.status_code == 413
-    assert logged_in.get("/api/session").json["note"] == note
+    assert logged_in.get("/api/session").get_json()["note"] == note
 
 
-def test_cookie_attributes(redis) -> None:
+def test_cookie_attributes(redis: RedisServer) -> None:
     _, plain = log_in(make_app(redis.port).test_client()).headers.getlist("Set-Cookie")
     assert re.fullmatch(r"session=[A-Za-z0-9_-]{45}; HttpOnly; Path=/; SameSite=Lax", plain)
     client = make_app(redis.port, APP_COOKIE_SECURE="true").test_client()
@@ -104,8 +110,8 @@ def test_cookie_attributes(redis) -> None:
     assert re.fullmatch(r"__Host-session=[A-Za-z0-9_-]{45}; Secure; HttpOnly; Path=/; SameSite=Lax", secure)
 
 
-def test_errors_are_pages_without_a_traceback(client, app) -> None:
-    def broken():
+def test_errors_are_pages_without_a_traceback(client: FlaskClient, app: Flask) -> None:
+    def broken() -> str:
         raise RuntimeError("the secret inside")
 
     app.add_url_rule("/broken", view_func=broken)
@@ -116,18 +122,19 @@ def test_errors_are_pages_without_a_traceback(client, app) -> None:
         assert response.headers["X-Request-ID"] in response.text
         assert "secret inside" not in response.text
         assert "Traceback" not in response.text
-        assert client.get(path, headers={"Accept": "application/json"}).json["error"]
+        assert client.get(path, headers={"Accept": "application/json"}).get_json()["error"]
 
 
 class Inline(HTMLParser):
     """Finds inline code and style, and links to other sites: a strict Content-Security-Policy would block them."""
 
-    def __init__(self, page):
+    def __init__(self, page: str) -> None:
         super().__init__()
-        self.tags, self.found = set(), []
+        self.tags: set[str] = set()
+        self.found: list[str] = []
         self.feed(page)
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         is_policy = tag == "meta" and "http-equiv" in dict(attributes)
         if is_policy or tag in ("script", "style", "base", "object", "embed", "iframe"):
@@ -138,7 +145,7 @@ class Inline(HTMLParser):
                 self.found.append(f"{tag} {name}={value}")
 
 
-def every_page(app):
+def every_page(app: Flask) -> Iterator[str]:
     """Each template with all of its parts."""
     client = app.test_client()
     yield client.get("/").text
@@ -150,8 +157,8 @@ def every_page(app):
     yield app.test_client().post("/note", data={"csrf": "x"}).text
 
 
-def test_pages_contain_nothing_inline_and_nothing_from_other_sites(app) -> None:
-    tags = set()
+def test_pages_contain_nothing_inline_and_nothing_from_other_sites(app: Flask) -> None:
+    tags: set[str] = set()
     for page in map(Inline, every_page(app)):
         assert page.found == []
         tags |= page.tags
@@ -163,16 +170,16 @@ def test_pages_contain_nothing_inline_and_nothing_from_other_sites(app) -> None:
     assert "url(" not in css.text and "@import" not in css.text
 
 
-def handles(client) -> list[str]:
+def handles(client: FlaskClient) -> list[str]:
     """The handles of the sessions that the page offers to end."""
     return re.findall(r'name="end" value="([A-Za-z0-9_-]{30})"', client.get("/sessions").text)
 
 
-def end_sessions(client, selected, password=PASSWORD):
+def end_sessions(client: FlaskClient, selected: str, password: str = PASSWORD) -> TestResponse:
     return client.post("/sessions", data={"csrf": token(client), "password": password, "end": selected})
 
 
-def test_the_sessions_page_shows_address_time_and_agent(app, logged_in) -> None:
+def test_the_sessions_page_shows_address_time_and_agent(app: Flask, logged_in: FlaskClient) -> None:
     other = app.test_client()
     where = {"environ_base": {"REMOTE_ADDR": "203.0.113.9"}, "headers": {"User-Agent": "<b>Browser"}}
     other.post("/api/login", json={"username": USER, "password": PASSWORD}, **where)
@@ -185,7 +192,7 @@ def test_the_sessions_page_shows_address_time_and_agent(app, logged_in) -> None:
     assert 'href="/sessions"' in logged_in.get("/").text
 
 
-def test_other_sessions_can_be_ended_singly_or_all_at_once(app, logged_in) -> None:
+def test_other_sessions_can_be_ended_singly_or_all_at_once(app: Flask, logged_in: FlaskClient) -> None:
     others = [app.test_client() for _ in range(3)]
     for each in others:
         log_in(each)
@@ -198,7 +205,7 @@ def test_other_sessions_can_be_ended_singly_or_all_at_once(app, logged_in) -> No
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])
-def test_ending_other_sessions_requires_the_password(app, logged_in, password) -> None:
+def test_ending_other_sessions_requires_the_password(app: Flask, logged_in: FlaskClient, password: str) -> None:
     other = app.test_client()
     log_in(other)
     for selected in ("others", handles(logged_in)[0]):
@@ -208,15 +215,16 @@ def test_ending_other_sessions_requires_the_password(app, logged_in, password) -
     assert other.get("/api/session").status_code == 200
 
 
-def test_users_can_not_end_sessions_of_others(app, logged_in) -> None:
+def test_users_can_not_end_sessions_of_others(app: Flask, logged_in: FlaskClient) -> None:
     bob = app.test_client()
     page_login(bob, "bob")
     with bob.session_transaction() as session:
+        assert isinstance(session, Session) and session.handle
         handle = session.handle
     end_sessions(logged_in, handle)
     end_sessions(logged_in, "others")
     assert bob.get("/api/session").status_code == 200
 
 
-def test_the_sessions_page_requires_a_login(client) -> None:
+def test_the_sessions_page_requires_a_login(client: FlaskClient) -> None:
     assert 'action="/login"' in client.get("/sessions").text

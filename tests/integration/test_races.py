@@ -3,16 +3,18 @@
 import json
 import random
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPConnection
 from itertools import cycle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from anynode.sessions import Session
+from anynode.sessions.redis_store import RedisStore
 from lib.app_nodes import start_node, stop_nodes, wait_until_healthy
 from lib.demo_app import environ, redis_store
-from lib.redis_server import default_server
+from lib.redis_server import RedisServer, default_server
 
 pytestmark = pytest.mark.every_server
 
@@ -25,7 +27,7 @@ class Answer(NamedTuple):
     status: int
     new_id: str | None
     process: int | None
-    returned: list
+    returned: list[Any]
 
 
 class Round(NamedTuple):
@@ -45,24 +47,28 @@ class Round(NamedTuple):
 class Gate:
     """Blocks a request."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(20)
         self.port = self._listener.getsockname()[1]
 
-    def wait_for_the_request(self):
+    def wait_for_the_request(self) -> None:
         self._held, _ = self._listener.accept()
 
-    def open(self):
+    def open(self) -> None:
         self._held.close()
 
 
+Race = Callable[..., list[Round]]
+Sent = tuple[Gate, Future[Answer]]
+
+
 @pytest.fixture(scope="module")
-def nodes(shared_redis, tmp_path_factory):
+def nodes(shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
     """The ports of two nodes."""
     log = tmp_path_factory.mktemp("nodes") / "log"
     with log.open("w") as file:
-        size = {"workers": PROCESSES, "threads": THREADS, "app": "lib.race_app:app"}
+        size: dict[str, Any] = {"workers": PROCESSES, "threads": THREADS, "app": "lib.race_app:app"}
         started = [start_node(environ(shared_redis.port, APP_NODE=name), file, **size) for name in ("a", "b")]
     try:
         for _, port in started:
@@ -72,7 +78,7 @@ def nodes(shared_redis, tmp_path_factory):
         stop_nodes([process for process, _ in started])
 
 
-def send(port, cookie, gate, steps) -> Answer:
+def send(port: int, cookie: str, gate: Gate, steps: list[str]) -> Answer:
     connection = HTTPConnection("127.0.0.1", port, timeout=20)
     headers = {"Cookie": f"session={cookie}", "Content-Type": "application/json", "Connection": "close"}
     connection.request("POST", "/race", json.dumps({"gate": gate.port, "steps": steps}), headers)
@@ -83,12 +89,12 @@ def send(port, cookie, gate, steps) -> Answer:
 
 
 @pytest.fixture
-def store(redis):
+def store(redis: RedisServer) -> RedisStore:
     return redis_store(redis)
 
 
 @pytest.fixture
-def race(store, nodes, server_name):
+def race(store: RedisStore, nodes: list[int], server_name: str) -> Iterator[Race]:
     """Sends requests, given as lists of steps, with the cookie of the same session, in many rounds. Returns the rounds.
 
     The requests go to the nodes in turn. All read the session before any request continues; `in_turn` means that each
@@ -96,12 +102,13 @@ def race(store, nodes, server_name):
     """
     gates = [Gate() for _ in range(CONCURRENT)]
 
-    def begin(number, requests):
+    def begin(number: int, requests: Sequence[list[str]]) -> tuple[str, str, list[Sent]]:
         session = Session(store, None)
         user = f"user{number}"
         session.update(a=0, b=0, n=0, basket={"list": []})
         session.log_in(user)
         session.save()
+        assert session.new_id
         sent = []
         for port, steps in zip(cycle(nodes), requests, strict=False):
             gate = gates.pop()
@@ -109,7 +116,7 @@ def race(store, nodes, server_name):
             sent.append((gate, pool.submit(send, port, session.new_id, gate, steps)))
         return session.new_id, user, sent
 
-    def finish(old_id, user, sent, in_turn):
+    def finish(old_id: str, user: str, sent: list[Sent], in_turn: bool) -> Round:
         for gate, _ in sent:
             gate.wait_for_the_request()
         for gate, answer in sent if in_turn else random.sample(sent, len(sent)):
@@ -119,8 +126,8 @@ def race(store, nodes, server_name):
             gates.append(gate)
         return Round(old_id, user, [answer.result() for _, answer in sent])
 
-    def run(*requests, in_turn=False):
-        rounds = []
+    def run(*requests: list[str], in_turn: bool = False) -> list[Round]:
+        rounds: list[Round] = []
         while len(rounds) < (ROUNDS if server_name == default_server() else ROUNDS_ON_OTHER_SERVERS):
             begun = [begin(len(rounds) + i, requests) for i in range(CONCURRENT // len(requests))]
             rounds += [finish(*each, in_turn) for each in begun]
@@ -133,11 +140,11 @@ def race(store, nodes, server_name):
         yield run
 
 
-def version(redis, store, session_id) -> int:
+def version(redis: RedisServer, store: RedisStore, session_id: str) -> int:
     return int(redis.admin.hget(store._key(session_id), "m:version"))
 
 
-def test_writes_to_different_and_nested_keys_are_all_kept(race, redis, store) -> None:
+def test_writes_to_different_and_nested_keys_are_all_kept(race: Race, redis: RedisServer, store: RedisStore) -> None:
     for each in race(["set a 1"], ["set b 2"], ["append basket"], ["set c 3"]):
         assert each.statuses == [200] * 4
         session = Session(store, each.old_id)
@@ -145,14 +152,14 @@ def test_writes_to_different_and_nested_keys_are_all_kept(race, redis, store) ->
         assert version(redis, store, each.old_id) == 5
 
 
-def test_the_later_write_to_a_key_is_kept(race, redis, store) -> None:
+def test_the_later_write_to_a_key_is_kept(race: Race, redis: RedisServer, store: RedisStore) -> None:
     for each in race(["set a early"], ["set a late"], in_turn=True):
         assert Session(store, each.old_id)["a"] == "late"
         assert version(redis, store, each.old_id) == 3
 
 
 @pytest.mark.parametrize("change", ["set a 1", "append basket"])
-def test_a_slow_read_never_erases_a_write(race, redis, store, change) -> None:
+def test_a_slow_read_never_erases_a_write(race: Race, redis: RedisServer, store: RedisStore, change: str) -> None:
     for each in race([change], [], in_turn=True):
         session = Session(store, each.old_id)
         assert (session["a"], session["basket"]["list"]) in (("1", []), (0, [1]))
@@ -163,21 +170,21 @@ WHILE_IT_ENDS = [[], ["set a 1"], ["append basket"], ["increment n"], ["rotate"]
 
 
 @pytest.mark.parametrize("end", ["end", "end_all"])
-def test_an_ended_session_never_comes_back(race, redis, store, end) -> None:
+def test_an_ended_session_never_comes_back(race: Race, redis: RedisServer, store: RedisStore, end: str) -> None:
     for each in race([end], [end], *WHILE_IT_ENDS):
         assert not any(store.read(session_id) for session_id in (each.old_id, *each.new_ids))
         assert store.sessions_of(each.user) == []
     assert redis.session_keys() == []
 
 
-def test_requests_that_read_before_the_end_of_a_session_can_write_nothing(race, redis) -> None:
+def test_requests_that_read_before_the_end_of_a_session_can_write_nothing(race: Race, redis: RedisServer) -> None:
     for each in race(["end"], ["end"], *WHILE_IT_ENDS, in_turn=True):
         assert each.statuses == [200, 200, 200, 401, 401, 401, 401, 401]
         assert each.new_ids == []
     assert redis.session_keys() == []
 
 
-def test_a_rotated_id_never_comes_back_and_no_write_is_lost(race, store) -> None:
+def test_a_rotated_id_never_comes_back_and_no_write_is_lost(race: Race, store: RedisStore) -> None:
     for each in race(["rotate"], ["set a 1"], ["append basket"], ["increment n"]):
         assert store.read(each.old_id) is None
         (new_id,) = each.new_ids
@@ -187,21 +194,21 @@ def test_a_rotated_id_never_comes_back_and_no_write_is_lost(race, store) -> None
         assert len(store.sessions_of(each.user)) == 1
 
 
-def test_a_single_of_two_rotations_succeeds(race, store) -> None:
+def test_a_single_of_two_rotations_succeeds(race: Race, store: RedisStore) -> None:
     for each in race(["rotate"], ["rotate"]):
         assert sorted(each.statuses) == [200, 401]
         assert store.read(each.old_id) is None
         assert len(store.sessions_of(each.user)) == len(each.new_ids) == 1
 
 
-def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(race, store) -> None:
+def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(race: Race, store: RedisStore) -> None:
     for each in race(["log_in {user}"], ["log_in {user}"]):
         assert len({each.old_id, *each.new_ids}) == 3
         assert store.read(each.old_id) is None
         assert len(store.sessions_of(each.user)) == 2
 
 
-def test_increments_add_up_and_each_sum_is_returned_once(race, store) -> None:
+def test_increments_add_up_and_each_sum_is_returned_once(race: Race, store: RedisStore) -> None:
     three = ["increment n"] * 3
     for each in race(*[three] * 6, ["set b 1", *three], three):
         sums = [value for answer in each.answers for value in answer.returned if value]

@@ -5,6 +5,8 @@ import json
 import logging
 import pickle
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from anynode.sessions import RedisStore, Session
@@ -19,15 +21,16 @@ from redis.crc import key_slot
 pytestmark = pytest.mark.every_server
 
 
-def begin(store, **values) -> str:
+def begin(store: RedisStore, **values: Any) -> str:
     session = Session(store, None)
     session.update(values)
     session.save()
+    assert session.new_id
     return session.new_id
 
 
 @pytest.fixture
-def store(redis):
+def store(redis: RedisServer) -> RedisStore:
     store = redis_store(redis)
     # load the scripts, so that the tests count the commands of later requests
     session = Session(store, begin(store, a=1))
@@ -41,7 +44,7 @@ def store(redis):
     return store
 
 
-def test_redis_is_not_queried_until_the_session_is_used(redis, store) -> None:
+def test_redis_is_not_queried_until_the_session_is_used(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store, a=1)
     with redis.monitor() as seen:
         Session(store, session_id).save()
@@ -49,7 +52,7 @@ def test_redis_is_not_queried_until_the_session_is_used(redis, store) -> None:
     assert seen.sent == []
 
 
-def test_a_fresh_read_is_a_single_command_without_a_write(redis, store) -> None:
+def test_a_fresh_read_is_a_single_command_without_a_write(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store, a=1, b=2)
     before = redis.aof_bytes()
     with redis.monitor() as seen:
@@ -65,7 +68,7 @@ def test_a_fresh_read_is_a_single_command_without_a_write(redis, store) -> None:
     assert redis.aof_bytes() > before, "control: a write changes the file"
 
 
-def test_a_stale_read_extends_the_expiry(redis, store) -> None:
+def test_a_stale_read_extends_the_expiry(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
     redis.admin.pexpire(key, 85_000)
@@ -77,7 +80,9 @@ def test_a_stale_read_extends_the_expiry(redis, store) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda s: s.update(a=2), lambda s: s.rotate(), lambda s: s.increment("a")])
-def test_a_write_extends_the_expiry_long_after_the_read(redis, store, write) -> None:
+def test_a_write_extends_the_expiry_long_after_the_read(
+    redis: RedisServer, store: RedisStore, write: Callable[[Session], object]
+) -> None:
     session = Session(store, begin(store, a=1))
     assert session["a"] == 1
     (key,) = redis.session_keys()
@@ -88,7 +93,7 @@ def test_a_write_extends_the_expiry_long_after_the_read(redis, store, write) -> 
     assert 99_000 < redis.admin.pttl(key) <= 100_000
 
 
-def test_the_expiry_never_exceeds_the_lifetime(redis) -> None:
+def test_the_expiry_never_exceeds_the_lifetime(redis: RedisServer) -> None:
     store = redis_store(redis, idle=100, lifetime=50)
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
@@ -108,7 +113,9 @@ def test_the_expiry_never_exceeds_the_lifetime(redis) -> None:
         (lambda s: s.end(), ["EVALSHA"]),
     ],
 )
-def test_the_commands_of_a_change(redis, store, change, commands) -> None:
+def test_the_commands_of_a_change(
+    redis: RedisServer, store: RedisStore, change: Callable[[Session], object], commands: list[str]
+) -> None:
     for _ in range(2):  # the first time also loads the scripts
         session_id = begin(store, a=1)
         with redis.monitor() as seen:
@@ -118,7 +125,7 @@ def test_the_commands_of_a_change(redis, store, change, commands) -> None:
     assert seen.sent == commands
 
 
-def test_a_write_updates_only_changed_fields_and_the_version(redis, store) -> None:
+def test_a_write_updates_only_changed_fields_and_the_version(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store, a=1, b=2)
     (key,) = redis.session_keys()
     assert redis.admin.hget(key, "m:version") == "1"
@@ -130,14 +137,14 @@ def test_a_write_updates_only_changed_fields_and_the_version(redis, store) -> No
     assert dict(Session(store, session_id)) == {"a": 9, "b": 3}
 
 
-def test_the_id_is_not_in_redis(redis, store) -> None:
+def test_the_id_is_not_in_redis(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
     assert key == f"{PREFIX}session:{{{session_id[:2]}}}{hashlib.sha256(session_id.encode()).hexdigest()}"
     assert session_id not in key + json.dumps(redis.admin.hgetall(key))
 
 
-def test_old_and_new_key_share_a_cluster_slot(redis, store) -> None:
+def test_old_and_new_key_share_a_cluster_slot(redis: RedisServer, store: RedisStore) -> None:
     session = Session(store, begin(store, a=1))
     (old,) = redis.session_keys()
     session.rotate()
@@ -147,7 +154,7 @@ def test_old_and_new_key_share_a_cluster_slot(redis, store) -> None:
     assert key_slot(old.encode()) == key_slot(new.encode())
 
 
-def test_scripts_lost_by_redis_are_loaded_again(redis, store) -> None:
+def test_scripts_lost_by_redis_are_loaded_again(redis: RedisServer, store: RedisStore) -> None:
     session_id = begin(store, a=1)
     redis.admin.script_flush()
     session = Session(store, session_id)
@@ -158,15 +165,15 @@ def test_scripts_lost_by_redis_are_loaded_again(redis, store) -> None:
 
 
 class _Bomb:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
         return (pytest.fail, ("a pickle was executed",))
 
 
-def _text(data):
+def _text(data: bytes) -> Callable[[Redis, str], object]:
     return lambda admin, key: (admin.delete(key), admin.set(key, data))
 
 
-def _field(name, data):
+def _field(name: str | bytes, data: str | bytes) -> Callable[[Redis, Any], object]:
     return lambda admin, key: admin.hset(key, name, data)
 
 
@@ -191,7 +198,9 @@ def _field(name, data):
         _field(b"s:\xff", "1"),
     ],
 )
-def test_an_unreadable_session_is_dropped(redis, store, spoil, caplog) -> None:
+def test_an_unreadable_session_is_dropped(
+    redis: RedisServer, store: RedisStore, spoil: Callable[[Redis, str], object], caplog: pytest.LogCaptureFixture
+) -> None:
     session_id = begin(store, a=1)
     (key,) = redis.session_keys()
     spoil(redis.admin, key)
@@ -209,7 +218,7 @@ def test_an_unreadable_session_is_dropped(redis, store, spoil, caplog) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=st.dictionaries(st.sampled_from(["m:expires", "m:created", "m:format", "s:a"]), st.binary(max_size=20)))
-def test_no_planted_value_breaks_a_read(redis, store, fields) -> None:
+def test_no_planted_value_breaks_a_read(redis: RedisServer, store: RedisStore, fields: Any) -> None:
     # A number is the format of a newer release: see test_formats.py.
     assume(not re.match(rb"\d", fields.get("m:format", b"")))
     session_id = begin(store, a=1)
@@ -224,7 +233,7 @@ def test_a_client_with_decode_responses_is_refused(redis: RedisServer) -> None:
         RedisStore(Redis(port=redis.port, decode_responses=True), prefix="x", idle=1, lifetime=1)
 
 
-def test_reading_an_unknown_id_is_a_single_command(redis, store) -> None:
+def test_reading_an_unknown_id_is_a_single_command(redis: RedisServer, store: RedisStore) -> None:
     with redis.monitor() as seen:
         assert dict(Session(store, make_id())) == {}
     assert seen.sent == ["EVALSHA"]

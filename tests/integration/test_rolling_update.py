@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -55,7 +56,7 @@ class Update:
         first = {"hosts": "app", "gather_facts": False, "vars": {"needs": needs}, "tasks": [fact, operation]}
         playbook = self.folder / "update.yml"
         playbook.write_text(yaml.safe_dump([first, *plays], sort_keys=False))
-        variables = {
+        variables: dict[str, Any] = {
             "ansible_connection": "local",
             "ansible_become": False,
             "app_root": "/srv/{{ inventory_hostname }}",

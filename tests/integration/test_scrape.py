@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,14 @@ def test_a_scrape_adds_up_the_counts_of_all_workers(node: Node) -> None:
 
 def test_a_worker_that_dies_loses_no_count_and_leaves_no_file(node: Node) -> None:
     node.request_each("/", 2)
+
+    def is_replaced(workers: set[int]) -> bool:
+        return len(node.workers() | workers) == WORKERS + 1
+
     for _ in range(2):
         workers = node.workers()
         os.kill(min(workers), signal.SIGKILL)
-        assert eventually(lambda workers=workers: len(node.workers() | workers) == WORKERS + 1)
+        assert eventually(partial(is_replaced, workers))
         assert eventually(lambda: len(node.workers()) == WORKERS)
     assert node.requests_without_session() == 2 * WORKERS
     assert eventually(lambda: node.log().count("Booting worker") == WORKERS + 2)
@@ -269,13 +274,13 @@ def test_no_worker_is_forked_while_the_thread_works(
     held = tmp_path / "held"
     with ThreadPoolExecutor() as scrapers:
         for count in range(WORKERS, WORKERS + times):
-            newest = eventually(lambda count=count: node.newest(count))
+            newest = eventually(partial(node.newest, count))
             assert newest, node.log()
             scrape = scrapers.submit(node.raw_scrape)
             assert eventually(held.exists), node.log()
             held.unlink()
             os.kill(newest, signal.SIGTERM)
-            assert eventually(lambda count=count: node.newest(count + 1)), node.log()
+            assert eventually(partial(node.newest, count + 1)), node.log()
             assert newest not in node.workers()
             assert scrape.result(10).startswith(response)
 
@@ -308,6 +313,7 @@ Handler.registry.register(Much())
 def test_a_fork_does_not_wait_for_a_client_that_is(start: StartNode, tmp_path: Path, sent: bytes) -> None:
     node = start(more=READY + SLOW, **shop(tmp_path))
     newest = eventually(lambda: node.newest(WORKERS))
+    assert newest, node.log()
     with socket.create_connection(("127.0.0.1", node.metrics_port)) as scraper:
         scraper.sendall(sent)
         assert eventually((tmp_path / "requested").exists), node.log()

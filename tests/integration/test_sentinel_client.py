@@ -2,6 +2,9 @@
 
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from anynode.redis_client import client_options
@@ -16,7 +19,7 @@ SERVICE = "sessions"
 
 
 @pytest.fixture
-def trio(server_name, tmp_path_factory):
+def trio(server_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RedisServer, ...]]:
     """A primary and its two replicas."""
     options = f"--masteruser admin --masterauth {REDIS_PASSWORD} --repl-diskless-sync-delay 0"
     # a primary without replicas may have been replaced: it must not accept writes, which would be lost
@@ -30,7 +33,7 @@ def trio(server_name, tmp_path_factory):
 
 
 @pytest.fixture
-def sentinel(trio, server_name, tmp_path):
+def sentinel(trio: tuple[RedisServer, ...], server_name: str, tmp_path: Path) -> Iterator[Redis]:
     """A client of the Sentinel."""
     port = free_port()
     (tmp_path / "sentinel.conf").write_text(
@@ -54,7 +57,7 @@ def sentinel(trio, server_name, tmp_path):
 
 
 @pytest.fixture
-def store(sentinel):
+def store(sentinel: Redis) -> Iterator[RedisStore]:
     port = sentinel.get_connection_kwargs()["port"]
     finder = Sentinel([("127.0.0.1", port)], sentinel_kwargs=client_options())
     client = finder.master_for(SERVICE, username="app", password=REDIS_PASSWORD, **client_options())
@@ -62,7 +65,7 @@ def store(sentinel):
     client.close()
 
 
-def wait_until(is_true):
+def wait_until(is_true: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -74,15 +77,16 @@ def wait_until(is_true):
         time.sleep(0.05)
 
 
-def begin(store, **values) -> str:
+def begin(store: RedisStore, **values: Any) -> str:
     session = Session(store, None)
     session.update(values)
     session.log_in("ada")
     session.save()
+    assert session.new_id
     return session.new_id
 
 
-def test_all_steps_of_a_session(store) -> None:
+def test_all_steps_of_a_session(store: RedisStore) -> None:
     session = Session(store, begin(store, a=1))
     session.rotate()
     session.increment("n")
@@ -95,7 +99,7 @@ def test_all_steps_of_a_session(store) -> None:
     store.ping()
 
 
-def test_sessions_survive_a_failover(store, sentinel, trio) -> None:
+def test_sessions_survive_a_failover(store: RedisStore, sentinel: Redis, trio: tuple[RedisServer, ...]) -> None:
     primary, *replicas = trio
     kept, ended = begin(store, a=1), begin(store, a=2)
     Session(store, ended).end()
@@ -114,5 +118,7 @@ def test_sessions_survive_a_failover(store, sentinel, trio) -> None:
     assert store.read(ended) is None
 
 
-def primary_of(sentinel) -> int:
-    return sentinel.sentinel_get_master_addr_by_name(SERVICE)[1]
+def primary_of(sentinel: Redis) -> int:
+    address = sentinel.sentinel_get_master_addr_by_name(SERVICE)
+    assert isinstance(address, tuple)
+    return address[1]

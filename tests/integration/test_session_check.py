@@ -227,7 +227,7 @@ def test_a_certificate_is_verified_for_the_name_whatever_the_address(
     [(["other.example"], {}, "mismatch"), (["shop.example"], {"begins": -2, "days": -1}, "has expired")],
 )
 def test_a_certificate_that_browsers_refuse_is_refused(
-    balancer: Callable[[Pair], int], authority: Authority, names: list[str], options: dict[str, int], message: str
+    balancer: Callable[[Pair], int], authority: Authority, names: list[str], options: dict[str, Any], message: str
 ) -> None:
     pair = authority.issue(*names, **options)
     port = balancer(pair)

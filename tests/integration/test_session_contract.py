@@ -2,27 +2,31 @@
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from anynode.sessions import Session, SessionEnded
 from anynode.sessions.ids import is_id, make_id
+from anynode.sessions.store import Store
 
 pytestmark = pytest.mark.every_server
 
 
-def begin(store, **values) -> str:
+def begin(store: Store, **values: Any) -> str:
     """A saved session's id."""
     session = Session(store, None)
     session.update(values)
     session.save()
+    assert session.new_id
     return session.new_id
 
 
-def read(store, session_id) -> dict:
+def read(store: Store, session_id: str | None) -> dict[str, Any]:
     return dict(Session(store, session_id))
 
 
-def test_values_are_kept(store) -> None:
+def test_values_are_kept(store: Store) -> None:
     values = {
         "text": "ä\n\U0001f600 \ud83d",
         "number": 3,
@@ -34,13 +38,13 @@ def test_values_are_kept(store) -> None:
     assert read(store, begin(store, **values)) == values
 
 
-def test_an_id_is_new_and_well_formed(store) -> None:
+def test_an_id_is_new_and_well_formed(store: Store) -> None:
     ids = {begin(store, a=1) for _ in range(20)}
     assert len(ids) == 20
     assert all(is_id(each) and len(each) == 45 for each in ids)
 
 
-def test_an_empty_session_is_not_stored(store) -> None:
+def test_an_empty_session_is_not_stored(store: Store) -> None:
     session = Session(store, None)
     assert not session
     session.rotate()
@@ -48,7 +52,7 @@ def test_an_empty_session_is_not_stored(store) -> None:
     assert session.new_id is None
 
 
-def test_an_unknown_id_is_not_adopted(store) -> None:
+def test_an_unknown_id_is_not_adopted(store: Store) -> None:
     forged = make_id()
     session = Session(store, forged)
     session["a"] = 1
@@ -57,7 +61,7 @@ def test_an_unknown_id_is_not_adopted(store) -> None:
     assert read(store, forged) == {}
 
 
-def test_a_nested_change_is_saved(store) -> None:
+def test_a_nested_change_is_saved(store: Store) -> None:
     session_id = begin(store, roles=["reader"], deep={"a": {"b": 1}})
     session = Session(store, session_id)
     session["roles"].append("writer")
@@ -66,7 +70,7 @@ def test_a_nested_change_is_saved(store) -> None:
     assert read(store, session_id) == {"roles": ["reader", "writer"], "deep": {"a": {"b": 2}}}
 
 
-def test_deleted_values_are_removed(store) -> None:
+def test_deleted_values_are_removed(store: Store) -> None:
     session_id = begin(store, a=1, b=2)
     session = Session(store, session_id)
     del session["a"]
@@ -74,7 +78,7 @@ def test_deleted_values_are_removed(store) -> None:
     assert read(store, session_id) == {"b": 2}
 
 
-def test_concurrent_writes_to_different_keys_are_both_kept(store) -> None:
+def test_concurrent_writes_to_different_keys_are_both_kept(store: Store) -> None:
     session_id = begin(store, a=0, b=0)
     one, other = Session(store, session_id), Session(store, session_id)
     one["a"], other["b"] = 1, 1
@@ -83,7 +87,7 @@ def test_concurrent_writes_to_different_keys_are_both_kept(store) -> None:
     assert read(store, session_id) == {"a": 1, "b": 1}
 
 
-def test_a_slow_read_does_not_erase_a_write(store) -> None:
+def test_a_slow_read_does_not_erase_a_write(store: Store) -> None:
     session_id = begin(store, a=0)
     slow = Session(store, session_id)
     assert slow["a"] == 0
@@ -95,7 +99,7 @@ def test_a_slow_read_does_not_erase_a_write(store) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda s: s.update(b=2), lambda s: s.rotate(), lambda s: s.pop("a")])
-def test_an_ended_session_does_not_come_back(store, write) -> None:
+def test_an_ended_session_does_not_come_back(store: Store, write: Callable[[Session], object]) -> None:
     session_id = begin(store, a=1)
     concurrent = Session(store, session_id)
     assert concurrent["a"] == 1
@@ -113,7 +117,7 @@ def test_an_ended_session_does_not_come_back(store, write) -> None:
     assert read(store, concurrent.new_id) == {"flash": "you were logged out"}
 
 
-def test_a_concurrent_read_does_not_restore_an_ended_session(store) -> None:
+def test_a_concurrent_read_does_not_restore_an_ended_session(store: Store) -> None:
     session_id = begin(store, a=1)
     concurrent = Session(store, session_id)
     assert concurrent["a"] == 1
@@ -122,7 +126,7 @@ def test_a_concurrent_read_does_not_restore_an_ended_session(store) -> None:
     assert read(store, session_id) == {}
 
 
-def test_rotate_keeps_values_and_invalidates_the_old_id(store) -> None:
+def test_rotate_keeps_values_and_invalidates_the_old_id(store: Store) -> None:
     old = begin(store, a=1)
     session = Session(store, old)
     created = session.created
@@ -135,7 +139,7 @@ def test_rotate_keeps_values_and_invalidates_the_old_id(store) -> None:
     assert Session(store, session.new_id).created == created
 
 
-def test_rotate_keeps_what_another_request_wrote_meanwhile(store) -> None:
+def test_rotate_keeps_what_another_request_wrote_meanwhile(store: Store) -> None:
     old = begin(store, a=1)
     session = Session(store, old)
     session.rotate()
@@ -144,9 +148,10 @@ def test_rotate_keeps_what_another_request_wrote_meanwhile(store) -> None:
     assert read(store, session.new_id) == {"a": 1, "b": 1}
 
 
-def test_login_replaces_the_session(store) -> None:
+def test_login_replaces_the_session(store: Store) -> None:
     old = begin(store, leftover=1)
     before = Session(store, old).created
+    assert before
     time.sleep(0.002)
     session = Session(store, old)
     session.clear()
@@ -155,10 +160,11 @@ def test_login_replaces_the_session(store) -> None:
     session.save()
     assert read(store, old) == {}
     assert read(store, session.new_id) == {"user": "ada"}
-    assert Session(store, session.new_id).created > before
+    created = Session(store, session.new_id).created
+    assert created and created > before
 
 
-def test_a_rotated_id_does_not_come_back(store) -> None:
+def test_a_rotated_id_does_not_come_back(store: Store) -> None:
     old = begin(store, a=1)
     concurrent = Session(store, old)
     concurrent["a"] = 2
@@ -171,7 +177,7 @@ def test_a_rotated_id_does_not_come_back(store) -> None:
     assert read(store, login.new_id) == {"a": 1}
 
 
-def test_clear_without_new_values_ends_the_session(store) -> None:
+def test_clear_without_new_values_ends_the_session(store: Store) -> None:
     session_id = begin(store, a=1)
     session = Session(store, session_id)
     session.clear()
@@ -180,7 +186,7 @@ def test_clear_without_new_values_ends_the_session(store) -> None:
     assert store.read(session_id) is None
 
 
-def test_a_session_can_start_again_after_its_end(store) -> None:
+def test_a_session_can_start_again_after_its_end(store: Store) -> None:
     old = begin(store, a=1)
     session = Session(store, old)
     session.end()
@@ -191,7 +197,7 @@ def test_a_session_can_start_again_after_its_end(store) -> None:
     assert read(store, session.new_id) == {"b": 2}
 
 
-def test_increment_is_immediate_and_consistent(store) -> None:
+def test_increment_is_immediate_and_consistent(store: Store) -> None:
     session_id = begin(store, a=1)
     session = Session(store, session_id)
     assert session.increment("n") == 1
@@ -202,11 +208,11 @@ def test_increment_is_immediate_and_consistent(store) -> None:
     assert read(store, session_id) == {"a": 2, "n": 6}, "the save must not write the counter again"
 
 
-def test_concurrent_increments_all_count(store) -> None:
+def test_concurrent_increments_all_count(store: Store) -> None:
     session_id = begin(store, n=0)
     results = []
 
-    def work():
+    def work() -> None:
         for _ in range(25):
             results.append(Session(store, session_id).increment("n"))
 
@@ -218,7 +224,7 @@ def test_concurrent_increments_all_count(store) -> None:
     assert sorted(results) == list(range(1, 201))
 
 
-def test_increment_adds_to_what_this_request_set(store) -> None:
+def test_increment_adds_to_what_this_request_set(store: Store) -> None:
     session_id = begin(store, n=1)
     session = Session(store, session_id)
     session["n"] = 10
@@ -227,14 +233,14 @@ def test_increment_adds_to_what_this_request_set(store) -> None:
     assert read(store, session_id) == {"n": 11}
 
 
-def test_increment_in_a_new_session(store) -> None:
+def test_increment_in_a_new_session(store: Store) -> None:
     session = Session(store, None)
     assert session.increment("n", 2) == 2
     session.save()
     assert read(store, session.new_id) == {"n": 2}
 
 
-def test_increment_of_an_ended_session_raises(store) -> None:
+def test_increment_of_an_ended_session_raises(store: Store) -> None:
     session_id = begin(store, n=1)
     session = Session(store, session_id)
     assert session["n"] == 1
@@ -247,7 +253,7 @@ def test_increment_of_an_ended_session_raises(store) -> None:
 
 
 @pytest.mark.parametrize("value", ["3x", "3", 1.5, None, [1], True])
-def test_increment_of_another_type_is_a_type_error(store, value) -> None:
+def test_increment_of_another_type_is_a_type_error(store: Store, value: Any) -> None:
     for session in (Session(store, begin(store, n=value)), Session(store, None)):
         session.setdefault("n", value)
         with pytest.raises(TypeError, match="integer|can't increment"):
@@ -258,7 +264,7 @@ def test_increment_of_another_type_is_a_type_error(store, value) -> None:
     ("value", "name"),
     [({1}, "set"), (b"x", "bytes"), ({1: 2}, "int key"), ([object()], "object"), (float("nan"), "float")],
 )
-def test_an_unsupported_value_is_named(store, value, name) -> None:
+def test_an_unsupported_value_is_named(store: Store, value: Any, name: str) -> None:
     session = Session(store, None)
     session["basket"] = value
     with pytest.raises(TypeError, match=f"basket.*{name}"):
@@ -266,22 +272,23 @@ def test_an_unsupported_value_is_named(store, value, name) -> None:
     session.save()  # as Flask does for the error response
 
 
-def test_a_recursive_list_is_named(store) -> None:
+def test_a_recursive_list_is_named(store: Store) -> None:
     session = Session(store, None)
-    session["loop"] = loop = []
+    loop: list[Any] = []
+    session["loop"] = loop
     loop.append(loop)
     with pytest.raises(TypeError, match="loop.*list"):
         session.save()
 
 
-def test_a_key_must_be_a_string(store) -> None:
+def test_a_key_must_be_a_string(store: Store) -> None:
     session = Session(store, None)
-    session[1] = 2
+    session[1] = 2  # type: ignore[index] # the invalid key
     with pytest.raises(TypeError, match="int"):
         session.save()
 
 
-def test_a_session_expires_unless_it_is_used(make_store) -> None:
+def test_a_session_expires_unless_it_is_used(make_store: Callable[..., Store]) -> None:
     store = make_store(idle=0.4)
     used, idle = begin(store, a=1), begin(store, a=1)
     for _ in range(5):
@@ -290,7 +297,7 @@ def test_a_session_expires_unless_it_is_used(make_store) -> None:
     assert read(store, idle) == {}
 
 
-def test_the_lifetime_ends_a_used_session(make_store) -> None:
+def test_the_lifetime_ends_a_used_session(make_store: Callable[..., Store]) -> None:
     store = make_store(idle=0.4, lifetime=0.6)
     session_id = begin(store, a=1)
     started = time.monotonic()
@@ -303,7 +310,7 @@ def test_the_lifetime_ends_a_used_session(make_store) -> None:
     assert read(store, session_id) == {}
 
 
-def test_rotate_does_not_extend_the_lifetime(make_store) -> None:
+def test_rotate_does_not_extend_the_lifetime(make_store: Callable[..., Store]) -> None:
     store = make_store(idle=0.4, lifetime=0.5)
     session_id = begin(store, a=1)
     time.sleep(0.3)

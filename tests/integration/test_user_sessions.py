@@ -1,38 +1,42 @@
 """Sessions of users: users and operators can list and end them."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from anynode.redis_client import make_client
 from anynode.sessions import RedisStore, Session, SessionEnded
 from anynode.sessions.ids import index_name, is_handle, make_handle
+from anynode.sessions.store import Store
 from lib.demo_app import redis_store
-from lib.redis_server import PREFIX, REDIS_PASSWORD
+from lib.redis_server import PREFIX, REDIS_PASSWORD, RedisServer
 from redis.crc import key_slot
 
 pytestmark = pytest.mark.every_server
 
 
-def log_in(store, user="ada", old=None, **about) -> str:
+def log_in(store: Store, user: str = "ada", old: str | None = None, **about: str) -> str:
     """The id of a new session of this user."""
     session = Session(store, old)
     session.clear()
     session["a"] = 1
     session.log_in(user, **about)
     session.save()
+    assert session.new_id
     return session.new_id
 
 
-def read(store, session_id) -> dict:
+def read(store: Store, session_id: str | None) -> dict[str, Any]:
     return dict(Session(store, session_id))
 
 
-def handles(store, user="ada") -> list[str]:
+def handles(store: Store, user: str = "ada") -> list[str]:
     return [each.handle for each in store.sessions_of(user)]
 
 
-def test_a_login_is_listed_with_times_address_agent_and_node(store) -> None:
+def test_a_login_is_listed_with_times_address_agent_and_node(store: Store) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     session_id = log_in(store, address="203.0.113.9", agent="Böwser/1 \U0001f600", node="app1")
     (found,) = store.sessions_of("ada")
@@ -43,7 +47,7 @@ def test_a_login_is_listed_with_times_address_agent_and_node(store) -> None:
     assert [each._replace(seen=found.seen) for each in session.sessions()] == [found]
 
 
-def test_a_handle_is_neither_the_id_nor_its_digest(store) -> None:
+def test_a_handle_is_neither_the_id_nor_its_digest(store: Store) -> None:
     session_id = log_in(store)
     (handle,) = handles(store)
     assert is_handle(handle)
@@ -51,7 +55,7 @@ def test_a_handle_is_neither_the_id_nor_its_digest(store) -> None:
     assert read(store, handle) == {}
 
 
-def test_sessions_of_a_user_are_listed_oldest_first(store) -> None:
+def test_sessions_of_a_user_are_listed_oldest_first(store: Store) -> None:
     ids = []
     for _ in range(3):
         ids.append(log_in(store))
@@ -61,7 +65,7 @@ def test_sessions_of_a_user_are_listed_oldest_first(store) -> None:
     assert store.sessions_of("eve") == []
 
 
-def test_a_session_without_a_login_has_no_user(store) -> None:
+def test_a_session_without_a_login_has_no_user(store: Store) -> None:
     session = Session(store, None)
     session["a"] = 1
     session.save()
@@ -71,7 +75,7 @@ def test_a_session_without_a_login_has_no_user(store) -> None:
     assert session["a"] == 1
 
 
-def test_a_login_before_its_save_already_counts_in_this_request(store) -> None:
+def test_a_login_before_its_save_already_counts_in_this_request(store: Store) -> None:
     other = log_in(store)
     session = Session(store, None)
     session.log_in("ada")
@@ -82,7 +86,7 @@ def test_a_login_before_its_save_already_counts_in_this_request(store) -> None:
     assert read(store, other) == {}
 
 
-def test_a_login_keeps_earlier_values_under_a_new_id(store) -> None:
+def test_a_login_keeps_earlier_values_under_a_new_id(store: Store) -> None:
     session = Session(store, None)
     session["cart"] = [1]
     session.save()
@@ -95,7 +99,7 @@ def test_a_login_keeps_earlier_values_under_a_new_id(store) -> None:
     assert read(store, old) == {}
 
 
-def test_a_login_as_another_user_does_not_keep_the_values(store) -> None:
+def test_a_login_as_another_user_does_not_keep_the_values(store: Store) -> None:
     old = log_in(store)
     session = Session(store, old)
     session.log_in("bob")
@@ -106,7 +110,7 @@ def test_a_login_as_another_user_does_not_keep_the_values(store) -> None:
     assert (handles(store), handles(store, "bob")) == ([], [session.handle])
 
 
-def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(store) -> None:
+def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(store: Store) -> None:
     old = log_in(store)
     one, other = Session(store, old), Session(store, old)
     for session in (one, other):
@@ -117,7 +121,7 @@ def test_two_logins_with_the_same_old_cookie_do_not_share_a_session(store) -> No
     assert set(handles(store)) == {one.handle, other.handle}
 
 
-def test_clear_ends_the_login_even_with_new_values(store) -> None:
+def test_clear_ends_the_login_even_with_new_values(store: Store) -> None:
     old = log_in(store)
     session = Session(store, old)
     session.clear()
@@ -131,20 +135,21 @@ def test_clear_ends_the_login_even_with_new_values(store) -> None:
     assert handles(store) == []
 
 
-def test_a_rotation_keeps_user_and_handle(store) -> None:
+def test_a_rotation_keeps_user_and_handle(store: Store) -> None:
     old = log_in(store, node="app1")
     session = Session(store, old)
     before = session.sessions()
+    began = before[0].seen
     session.rotate()
     session.save()
     assert session.user == "ada"
     after = Session(store, session.new_id).sessions()
-    assert [each._replace(seen=None) for each in after] == [each._replace(seen=None) for each in before]
+    assert [each._replace(seen=began) for each in after] == [each._replace(seen=began) for each in before]
     assert store.end_sessions("ada") == 1
     assert read(store, session.new_id) == {}
 
 
-def test_a_logout_ends_a_session_that_was_rotated_meanwhile(store) -> None:
+def test_a_logout_ends_a_session_that_was_rotated_meanwhile(store: Store) -> None:
     old = log_in(store)
     logout, other = Session(store, old), Session(store, old)
     assert logout["a"] == 1
@@ -155,11 +160,12 @@ def test_a_logout_ends_a_session_that_was_rotated_meanwhile(store) -> None:
     assert handles(store) == []
 
 
-def test_a_session_can_be_ended_by_its_handle(store) -> None:
+def test_a_session_can_be_ended_by_its_handle(store: Store) -> None:
     kept, ended = log_in(store), log_in(store)
     session = Session(store, kept)
     concurrent = Session(store, ended)
     concurrent["a"] = 2
+    assert concurrent.handle
     assert session.end_session(concurrent.handle) is True
     assert session.end_session(concurrent.handle) is False
     with pytest.raises(SessionEnded):
@@ -168,30 +174,32 @@ def test_a_session_can_be_ended_by_its_handle(store) -> None:
     assert handles(store) == [session.handle]
 
 
-def test_the_current_session_can_be_ended_by_its_handle(store) -> None:
+def test_the_current_session_can_be_ended_by_its_handle(store: Store) -> None:
     session = Session(store, log_in(store))
+    assert session.handle
     assert session.end_session(session.handle) is True
     assert session.is_cookie_dead
     assert handles(store) == []
 
 
 @pytest.mark.parametrize("handle", ["", "x", "A" * 29, "A" * 31, "é" * 30, "../" * 10, "A" * 30])
-def test_an_invalid_handle_ends_nothing(store, handle) -> None:
+def test_an_invalid_handle_ends_nothing(store: Store, handle: str) -> None:
     session = Session(store, log_in(store))
     assert session.end_session(handle) is False
     assert store.end_session(handle) is False
     assert handles(store) == [session.handle]
 
 
-def test_an_operator_can_end_any_session_and_a_user_only_own_sessions(store) -> None:
+def test_an_operator_can_end_any_session_and_a_user_only_own_sessions(store: Store) -> None:
     own, others = Session(store, log_in(store)), Session(store, log_in(store, "bob"))
+    assert others.handle
     assert own.end_session(others.handle) is False
     assert handles(store, "bob") == [others.handle]
     assert store.end_session(others.handle) is True
     assert handles(store, "bob") == []
 
 
-def test_all_other_sessions_can_be_ended(store) -> None:
+def test_all_other_sessions_can_be_ended(store: Store) -> None:
     ids = [log_in(store) for _ in range(4)]
     bob = log_in(store, "bob")
     session = Session(store, ids[1])
@@ -200,7 +208,7 @@ def test_all_other_sessions_can_be_ended(store) -> None:
     assert read(store, bob)
 
 
-def test_all_sessions_of_a_user_can_be_ended(store) -> None:
+def test_all_sessions_of_a_user_can_be_ended(store: Store) -> None:
     ids = [log_in(store) for _ in range(3)]
     session = Session(store, ids[0])
     assert session.end_all() == 3
@@ -209,7 +217,7 @@ def test_all_sessions_of_a_user_can_be_ended(store) -> None:
     assert handles(store) == []
 
 
-def test_all_sessions_can_be_counted_and_ended(store) -> None:
+def test_all_sessions_can_be_counted_and_ended(store: Store) -> None:
     ids = [log_in(store), log_in(store), log_in(store, "bob")]
     session = Session(store, None)
     session["a"] = 1
@@ -221,7 +229,7 @@ def test_all_sessions_can_be_counted_and_ended(store) -> None:
     assert handles(store) == []
 
 
-def test_a_login_beyond_the_limit_ends_the_oldest_session(store) -> None:
+def test_a_login_beyond_the_limit_ends_the_oldest_session(store: Store) -> None:
     ids = []
     for _ in range(12):
         ids.append(log_in(store))
@@ -229,13 +237,13 @@ def test_a_login_beyond_the_limit_ends_the_oldest_session(store) -> None:
     assert [bool(read(store, each)) for each in ids] == [False] * 2 + [True] * 10
 
 
-def test_logging_in_again_does_not_count_twice(store) -> None:
+def test_logging_in_again_does_not_count_twice(store: Store) -> None:
     ids = [log_in(store) for _ in range(10)]
     log_in(store, old=ids[5])
     assert [bool(read(store, each)) for each in ids] == [True] * 5 + [False] + [True] * 4
 
 
-def test_expired_sessions_are_not_listed_and_do_not_count(make_store) -> None:
+def test_expired_sessions_are_not_listed_and_do_not_count(make_store: Callable[..., Store]) -> None:
     store = make_store(idle=0.3)
     for _ in range(10):
         log_in(store)
@@ -248,7 +256,7 @@ def test_expired_sessions_are_not_listed_and_do_not_count(make_store) -> None:
     assert all(read(store, each) for each in ids)
 
 
-def test_last_use_is_updated(make_store) -> None:
+def test_last_use_is_updated(make_store: Callable[..., Store]) -> None:
     store = make_store(idle=1)
     session_id = log_in(store)
     time.sleep(0.2)
@@ -261,13 +269,13 @@ def test_last_use_is_updated(make_store) -> None:
 
 
 @pytest.fixture
-def index(redis):
+def index(redis: RedisServer) -> str:
     name = index_name("ada")
     return f"{PREFIX}user:{{{name[:2]}}}{name}"
 
 
 @pytest.fixture
-def redis_sessions(redis):
+def redis_sessions(redis: RedisServer) -> RedisStore:
     store = redis_store(redis)
     session = Session(store, log_in(store))  # load the scripts, for the counts
     session.rotate()
@@ -277,7 +285,7 @@ def redis_sessions(redis):
     return store
 
 
-def test_a_users_keys_share_a_cluster_slot(redis, redis_sessions, index) -> None:
+def test_a_users_keys_share_a_cluster_slot(redis: RedisServer, redis_sessions: RedisStore, index: str) -> None:
     for _ in range(3):
         session = Session(redis_sessions, log_in(redis_sessions))
     session.rotate()
@@ -288,7 +296,9 @@ def test_a_users_keys_share_a_cluster_slot(redis, redis_sessions, index) -> None
     assert {key_slot(each.encode()) for each in keys} == {key_slot(index.encode())}
 
 
-def test_the_index_contains_digests_and_expires_with_its_last_session(redis, redis_sessions, index) -> None:
+def test_the_index_contains_digests_and_expires_with_its_last_session(
+    redis: RedisServer, redis_sessions: RedisStore, index: str
+) -> None:
     log_in(redis_sessions)
     (key,) = redis.session_keys()
     expires = redis.admin.hget(key, "m:expires")
@@ -299,7 +309,9 @@ def test_the_index_contains_digests_and_expires_with_its_last_session(redis, red
 
 
 @pytest.mark.parametrize("end", [lambda s: s.end(), lambda s: s.end_all(), lambda s: s.log_in("bob")])
-def test_the_index_is_deleted_with_its_last_session(redis, redis_sessions, index, end) -> None:
+def test_the_index_is_deleted_with_its_last_session(
+    redis: RedisServer, redis_sessions: RedisStore, index: str, end: Callable[[Session], object]
+) -> None:
     session = Session(redis_sessions, log_in(redis_sessions))
     assert redis.admin.exists(index)
     end(session)
@@ -307,7 +319,7 @@ def test_the_index_is_deleted_with_its_last_session(redis, redis_sessions, index
     assert not redis.admin.exists(index)
 
 
-def test_the_newest_login_is_kept_even_if_it_expires_first(redis) -> None:
+def test_the_newest_login_is_kept_even_if_it_expires_first(redis: RedisServer) -> None:
     old, new = redis_store(redis, per_user=1), redis_store(redis, lifetime=50, per_user=1)
     first, second = log_in(old), log_in(new)
     assert (read(new, first), read(new, second)) == ({}, {"a": 1})
@@ -328,7 +340,9 @@ def test_the_newest_login_is_kept_even_if_it_expires_first(redis) -> None:
     ids=["login", "login again", "logout", "rotate", "list", "end others", "end all", "end one"],
 )
 @pytest.mark.parametrize("count", [1, 10])
-def test_each_step_is_a_single_round_trip_after_the_read(redis, redis_sessions, step, inside, count) -> None:
+def test_each_step_is_a_single_round_trip_after_the_read(
+    redis: RedisServer, redis_sessions: RedisStore, step: Callable[[RedisStore, str], object], inside: int, count: int
+) -> None:
     """inside: number of preceding reads."""
     ids = [log_in(redis_sessions) for _ in range(count)]
     with redis.monitor() as seen:
@@ -336,12 +350,12 @@ def test_each_step_is_a_single_round_trip_after_the_read(redis, redis_sessions, 
     assert seen.sent == ["EVALSHA"] * (inside + 1)
 
 
-def _saved(change):
+def _saved(change: Any) -> None:
     change()
     change.__self__.save()
 
 
-def test_a_fresh_read_of_a_users_session_writes_nothing(redis, redis_sessions) -> None:
+def test_a_fresh_read_of_a_users_session_writes_nothing(redis: RedisServer, redis_sessions: RedisStore) -> None:
     session_id = log_in(redis_sessions)
     before = redis.aof_bytes()
     with redis.monitor() as seen:
@@ -351,7 +365,9 @@ def test_a_fresh_read_of_a_users_session_writes_nothing(redis, redis_sessions) -
     assert redis.aof_bytes() == before
 
 
-def test_an_index_entry_without_a_session_is_dropped(redis, redis_sessions, index) -> None:
+def test_an_index_entry_without_a_session_is_dropped(
+    redis: RedisServer, redis_sessions: RedisStore, index: str
+) -> None:
     kept = log_in(redis_sessions)
     for number in range(30):
         redis.admin.zadd(index, {f"{number:064x}": 1})
@@ -374,7 +390,9 @@ def test_an_index_entry_without_a_session_is_dropped(redis, redis_sessions, inde
         lambda store, session_id: store.end_sessions("ada"),
     ],
 )
-def test_a_foreign_value_in_place_of_an_index_is_dropped(redis, redis_sessions, index, step) -> None:
+def test_a_foreign_value_in_place_of_an_index_is_dropped(
+    redis: RedisServer, redis_sessions: RedisStore, index: str, step: Callable[[RedisStore, str], object]
+) -> None:
     session_id = log_in(redis_sessions)
     redis.admin.delete(index)
     redis.admin.set(index, "x")
@@ -382,7 +400,7 @@ def test_a_foreign_value_in_place_of_an_index_is_dropped(redis, redis_sessions, 
     assert redis.admin.type(index) in ("zset", "none")
 
 
-def test_foreign_values_in_an_index_are_tolerated(redis, redis_sessions, index) -> None:
+def test_foreign_values_in_an_index_are_tolerated(redis: RedisServer, redis_sessions: RedisStore, index: str) -> None:
     kept = log_in(redis_sessions)
     for number, fields in enumerate([{"x": "y"}, {"m:handle": "x", "m:created": "soon"}, {"m:handle": "\xff"}, None]):
         digest = f"{number:064x}"
@@ -399,7 +417,7 @@ def test_foreign_values_in_an_index_are_tolerated(redis, redis_sessions, index) 
     assert read(redis_sessions, kept)
 
 
-def test_a_full_redis_refuses_a_login_and_loses_nothing(own_redis) -> None:
+def test_a_full_redis_refuses_a_login_and_loses_nothing(own_redis: RedisServer) -> None:
     store = redis_store(own_redis)
     ids = [log_in(store) for _ in range(10)]
     own_redis.admin.config_set("maxmemory", 1)
@@ -411,14 +429,14 @@ def test_a_full_redis_refuses_a_login_and_loses_nothing(own_redis) -> None:
     assert len(store.sessions_of("ada")) == 10
 
 
-def test_an_invalid_handle_never_reaches_redis(redis, redis_sessions) -> None:
+def test_an_invalid_handle_never_reaches_redis(redis: RedisServer, redis_sessions: RedisStore) -> None:
     with redis.monitor() as seen:
         for handle in ("", "A" * 29, "}" * 30, "é" * 30):
             redis_sessions.end_session(handle)
     assert seen.sent == []
 
 
-def test_a_prefix_is_taken_literally_when_keys_are_searched(redis) -> None:
+def test_a_prefix_is_taken_literally_when_keys_are_searched(redis: RedisServer) -> None:
     client = make_client(host="127.0.0.1", port=redis.port, username="admin", password=REDIS_PASSWORD)
     one, other = (RedisStore(client, prefix=each, idle=9, lifetime=9) for each in ("a*[b]\\:", "aX[b]\\:"))
     log_in(one)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from anynode import create_app
 from anynode.config import Config
 from anynode.redis_client import make_client
-from anynode.sessions import RedisStore
+from anynode.sessions import RedisStore, SharedSessionInterface
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
@@ -60,6 +60,13 @@ def environ(port: int = 6379, **changes: str | None) -> dict[str, str]:
 def make_app(port: int = 6379, **changes: str | None) -> Flask:
     """The demo app with the settings of environ()."""
     return create_app(Config.from_environ(environ(port, **changes)))
+
+
+def store_of(app: Flask) -> RedisStore:
+    """The app's session store."""
+    interface = app.session_interface
+    assert isinstance(interface, SharedSessionInterface) and isinstance(interface.store, RedisStore)
+    return interface.store
 
 
 def log_in(client: FlaskClient, user: str = USER, password: str = PASSWORD) -> TestResponse:

@@ -50,7 +50,8 @@ def _programs() -> dict[str, list[str | Path]]:
         raise pytest.UsageError("the servers that these tests need aren't installed: run `make test-tools`")
     unpacked = [unpacked_program("trixie", f"usr/bin/{each}") for each in ("redis-server", "valkey-server")]
     programs: dict[str, list[str | Path]] = {}
-    for program in ([host], *unpacked):
+    commands: list[list[str | Path]] = [[host], *unpacked]
+    for program in commands:
         printed = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
         found = re.match(r"(\w+) server v=(\d+\.\d+)", printed)
         assert found, printed

@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -85,7 +87,7 @@ class Node:
             others = workers - {worker}
             for other in others:
                 os.kill(other, signal.SIGSTOP)
-            assert eventually(lambda others=others: all(is_stopped(each) for each in others))
+            assert eventually(partial(are_stopped, others))
             try:
                 for _ in range(times):
                     assert self.get(path).status_code == 200
@@ -111,6 +113,10 @@ class Node:
     def requests_without_session(self) -> float:
         """Return the node's count of requests without a session."""
         return self.scrape()["anynode_sessions_requests_total", "none"]
+
+
+def are_stopped(pids: Iterable[int]) -> bool:
+    return all(map(is_stopped, pids))
 
 
 def is_stopped(pid: int) -> bool:

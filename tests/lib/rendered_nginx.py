@@ -30,7 +30,7 @@ def certificate(directory: Path) -> None:
     subject = ("-subj", "/CN=balancer", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1")
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     files = ("-keyout", directory / "nginx.key", "-out", directory / "nginx.crt")
-    command = [tool("openssl", "openssl"), "req", "-x509", "-days", "2", *key, *subject, *files]
+    command: list[str | Path] = [tool("openssl", "openssl"), "req", "-x509", "-days", "2", *key, *subject, *files]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -205,7 +205,7 @@ def balancer(
     ports = free_port(), free_port()
     servers = {str(number): node if isinstance(node, str) else node.address for number, node in enumerate(nodes)}
     path = configuration(directory, cluster, servers, list(map(str, drained)), ports)
-    command = [tool("nginx", "nginx-light"), "-c", path, "-g", "daemon off;"]
+    command: list[str | Path] = [tool("nginx", "nginx-light"), "-c", path, "-g", "daemon off;"]
     with (directory / "stderr").open("w") as stderr:
         process = subprocess.Popen(command, stdout=stderr, stderr=stderr)
     try:

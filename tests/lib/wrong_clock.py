@@ -31,5 +31,5 @@ class WrongDatetime(datetime.datetime):
 time.time = shifted(time.time, SHIFT)
 time.time_ns = shifted(time.time_ns, SHIFT * 10**9)
 time.monotonic = shifted(time.monotonic, SHIFT)
-datetime.datetime = WrongDatetime
+datetime.datetime = WrongDatetime  # type: ignore[misc] # replaces the class for the whole process
 run()

@@ -34,12 +34,12 @@ def test_each_requirement_has_a_row_with_its_level() -> None:
 
 
 @pytest.mark.parametrize(("number", "test"), [(row[0], row[3]) for row in ROWS])
-def test_a_requirement_is_proved_or_not_applicable(number, test) -> None:
+def test_a_requirement_is_proved_or_not_applicable(number: str, test: str) -> None:
     assert "::test_" in test or test.startswith("not applicable: ")
 
 
 @pytest.mark.parametrize(("file", "name"), TESTS)
-def test_a_test_that_is_named_exists(file, name) -> None:
+def test_a_test_that_is_named_exists(file: str, name: str) -> None:
     tree = ast.parse((ROOT / file).read_text())
     assert name in [each.name for each in tree.body if isinstance(each, ast.FunctionDef)]
     assert name.startswith("test_")

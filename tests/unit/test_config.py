@@ -1,6 +1,8 @@
 """The settings of a node."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from anynode.config import Config, ConfigError
@@ -22,7 +24,7 @@ def test_the_settings_have_defaults() -> None:
 
 
 @pytest.mark.parametrize("method", ["scrypt:128:8:1", "scrypt:32768:1:1", "scrypt:16384:8:5", "pbkdf2:sha1:1"])
-def test_a_hash_that_is_accepted_can_be_computed(method) -> None:
+def test_a_hash_that_is_accepted_can_be_computed(method: str) -> None:
     users = json.dumps({"a": generate_password_hash("x", method)})
     config = Config.from_environ(environ(APP_USERS=users))
     assert check_password_hash(config.users["a"], "x")
@@ -35,13 +37,19 @@ def test_secrets_are_not_in_the_repr() -> None:
 
 
 # hashes that would fail at every login, or need too much memory
-UNCOMPUTABLE = ("scrypt:1:1:1", "scrypt:16383:8:5", "scrypt:16384:0:5", "scrypt:16384:8:0", "scrypt:524288:8:1")
+UNCOMPUTABLE: tuple[str, ...] = (
+    "scrypt:1:1:1",
+    "scrypt:16383:8:5",
+    "scrypt:16384:0:5",
+    "scrypt:16384:8:0",
+    "scrypt:524288:8:1",
+)
 
 
 UNCOMPUTABLE += ("scrypt:16384:8:128", "pbkdf2:sha256:0", "pbkdf2:sha256:2147483648")
 
 
-INVALID = {
+INVALID: dict[str, list[str | None]] = {
     "APP_NODE": ["", "a b", "x\ny", None],
     "APP_RELEASE": ["", "a/b"],
     "APP_SECRET_KEY": [None, "short", "changeme" * 8, "please-CHANGE-ME-" * 3, "x" * 31],
@@ -68,9 +76,10 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INVALID.items() for value in values])
-def test_an_invalid_setting_is_named(name, value) -> None:
+def test_an_invalid_setting_is_named(name: str, value: str | None) -> None:
+    changes: dict[str, Any] = {name: value}
     with pytest.raises(ConfigError) as caught:
-        Config.from_environ(environ(**{name: value}))
+        Config.from_environ(environ(**changes))
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
     assert lines[1].startswith(f"  {name} ")
@@ -92,7 +101,7 @@ def test_a_fallback_key_must_be_long() -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "not a certificate"])
-def test_an_unreadable_ca_file_prevents_the_start(tmp_path, content) -> None:
+def test_an_unreadable_ca_file_prevents_the_start(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "ca.crt"
     if content is not None:
         path.write_text(content)

@@ -10,7 +10,7 @@ from anynode.sessions.ids import make_id
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make_ids(count):
+def make_ids(count: int) -> list[str]:
     random.seed(1)  # a generator that can be seeded would return the same ids again
     return [make_id() for _ in range(count)]
 
@@ -29,7 +29,7 @@ def test_an_id_has_256_random_bits_from_the_operating_system() -> None:
         ("roles/app/templates/gunicorn.conf.py.j2", r"access_log_format = .*\n"),
     ],
 )
-def test_access_logs_contain_no_cookie(path, setting) -> None:
+def test_access_logs_contain_no_cookie(path: str, setting: str) -> None:
     (format,) = re.findall(setting, (ROOT / path).read_text(), re.DOTALL if ";" in setting else 0)
     assert "request_id" in format
     assert "cookie" not in format.lower()

@@ -2,6 +2,8 @@
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
 
 import pytest
 from lib.load.__main__ import is_private, main
@@ -9,7 +11,7 @@ from lib.load.figure import Figure
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1", "http://[2001:db8::1]"])
-def test_a_public_address_is_refused(tmp_path, capsys, url) -> None:
+def test_a_public_address_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
     password = tmp_path / "password"
     password.write_text("secret")
     assert main([url, f"--password-file={password}"]) == 2
@@ -17,7 +19,7 @@ def test_a_public_address_is_refused(tmp_path, capsys, url) -> None:
 
 
 @pytest.mark.parametrize("option", ["--rate=2001", "--rate=0", "--users=501", "--seconds=7201"])
-def test_hard_limits(option, capsys) -> None:
+def test_hard_limits(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
         main(["http://127.0.0.1", "--password-file=password", option])
     assert exit.value.code == 2
@@ -39,7 +41,7 @@ ROWS = [
 MARKS = [("a&b drained", 2), ("odd", 2.1), ("a&b undrained", 4), ("c drained", 5)]
 
 
-def draw(rows):
+def draw(rows: list[dict[str, Any]]) -> tuple[dict[str, list[Any]], list[Any]]:
     marks = [{"time": 1000.5 + second, "event": event} for event, second in MARKS]
     svg = ET.fromstring(str(Figure(rows, marks, "A <title>", "a subtitle")))
     elements = list(svg.iter())

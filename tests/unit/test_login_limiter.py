@@ -18,7 +18,7 @@ from werkzeug.exceptions import ServiceUnavailable
         ("unix", "unix"),
     ],
 )
-def test_the_addresses_of_a_client_count_together(address, network) -> None:
+def test_the_addresses_of_a_client_count_together(address: str, network: str) -> None:
     assert network_of(address) == network
 
 

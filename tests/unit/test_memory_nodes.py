@@ -8,6 +8,8 @@ def test_control_sessions_in_memory_are_unknown_on_the_other_node() -> None:
     a, b = (make_app(1, APP_NODE=name, **settings).test_client() for name in ("a", "b"))
     log_in(a)
     assert a.get("/api/session").status_code == 200
-    b.set_cookie("session", session_cookie(a))
+    cookie = session_cookie(a)
+    assert cookie
+    b.set_cookie("session", cookie)
     assert b.get("/api/session").status_code == 401
     assert b.get("/readyz").status_code == 200

@@ -61,7 +61,13 @@ def facts() -> Facts:
         "sessions": 12,
         "sessions_counted": True,
     }
-    nginx = {"state": "running", "reason": "", "nodes": ["app1", "app2"], "drained": {}, "maintenance": None}
+    nginx: dict[str, Any] = {
+        "state": "running",
+        "reason": "",
+        "nodes": ["app1", "app2"],
+        "drained": {},
+        "maintenance": None,
+    }
     return {
         "lb1": {"common_status": common(), "nginx_status": nginx, "deploy_lock_status": {"held_by": None}},
         "redis1": {"common_status": common(), "redis_status": redis, "certificates_status": certificates(60)},

@@ -57,7 +57,7 @@ def make_client(*, host: str, port: int, username: str, password: str, ca_file: 
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         tls = {"connection_class": _VerifiedConnection, "tls": context}
     return Redis(
-        connection_pool=BlockingConnectionPool(  # type: ignore[no-untyped-call] # redis-py has no types there
+        connection_pool=BlockingConnectionPool(
             host=host,
             port=port,
             username=username,
