@@ -166,9 +166,20 @@ def options_page(root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def module_paths(root: Path) -> list[Path]:
+    """Return the files of the project's modules, by name; an action plugin is a module that runs on the controller."""
+    found = [path for folder in ("modules", "action") for path in (root / "plugins" / folder).glob("*.py")]
+    return sorted(found, key=lambda path: path.stem)
+
+
+def lookup_paths(root: Path) -> list[Path]:
+    """Return the files of the project's lookup plugins, by name."""
+    return sorted((root / "plugins" / "lookup").glob("*.py"))
+
+
 def module_names(root: Path) -> list[str]:
     """Return the names of the project's modules."""
-    return sorted(path.stem for path in root.glob("plugins/modules/*.py") if not path.stem.startswith("_"))
+    return [path.stem for path in module_paths(root)]
 
 
 def module_texts(path: Path) -> dict[str, str]:
@@ -183,8 +194,11 @@ def module_texts(path: Path) -> dict[str, str]:
     return texts
 
 
-def module_section(path: Path) -> list[str]:
-    """Return the lines about one module. Raises DocumentationError if its documentation is missing or is invalid."""
+def module_section(path: Path, title: str = "{}") -> list[str]:
+    """Return the lines about one module or plugin. title: of the section, with {} for the name.
+
+    Raises DocumentationError if its documentation is missing or is invalid.
+    """
     texts = module_texts(path)
     parsed = {}
     for name in ("DOCUMENTATION", "RETURN"):
@@ -195,7 +209,7 @@ def module_section(path: Path) -> list[str]:
     docs = parsed["DOCUMENTATION"]
     if "short_description" not in docs:
         raise DocumentationError(f"{path}: DOCUMENTATION has no short_description")
-    lines = ["", f"## {path.stem}", "", sentence(markdown(docs["short_description"]))]
+    lines = ["", f"## {title.format(path.stem)}", "", sentence(markdown(docs["short_description"]))]
     for paragraph in paragraphs(docs.get("description", [])):
         lines += ["", paragraph]
     if options := docs.get("options"):
@@ -222,12 +236,16 @@ def modules_page(root: Path) -> str:
     lines = [
         "# Modules",
         "",
-        NOTICE.format("plugins/modules/*.py"),
+        NOTICE.format("plugins/{modules,action,lookup}/*.py"),
         "",
-        "The roles use these modules. `ansible-doc -M plugins/modules NAME` shows the same text in a terminal.",
+        "The roles use these modules and lookup plugins. `ansible-doc -M plugins/modules NAME` and",
+        "`ansible-doc -t lookup NAME` show the same text in a terminal. `ansible-doc` can't show `validate_inventory`,",
+        "which is an action plugin.",
     ]
-    for name in module_names(root):
-        lines += module_section(root / "plugins" / "modules" / f"{name}.py")
+    for path in module_paths(root):
+        lines += module_section(path)
+    for path in lookup_paths(root):
+        lines += module_section(path, "Lookup {}")
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,8 @@ def scrypt_hash(password: str, salt: str) -> str:
 
     The salt is derived from `salt`, so that the same inputs give the same hash and a second run changes nothing.
     N = 2^14, r = 8, p = 5: of the settings that OWASP considers equally strong, with little memory (16 MiB per
-    hash), see docs/explanation/login-limiter.md. Raises AnsibleFilterError if an argument is empty or the password is too long.
+    hash), see docs/explanation/login-limiter.md.
+    Raises AnsibleFilterError if an argument is empty or the password is too long.
     """
     if not password or not salt:
         raise AnsibleFilterError("scrypt_hash: the password and the salt must not be empty")

@@ -11,7 +11,8 @@ from typing import Any
 
 ANYWHERE = "anywhere"
 EVERY_NETWORK = ["0.0.0.0/0", "::/0"]
-SSH, SSH_PORT = "ssh", 22
+SSH = "ssh"
+SSH_PORT = 22
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "topology"
 
 
@@ -43,7 +44,7 @@ def firewall_ports(
     """Return the ports that a host opens, as the role firewall takes them.
 
     flows: topology_flows, templated. host_groups: the groups of the host. groups: the hosts of each group.
-    addresses: the address of each host. SSH is left out: the role firewall opens it itself.
+    addresses: the address of each host. The flows don't contain SSH: the role firewall opens it itself.
     """
     member = set(host_groups)
     hosts = {name: [addresses[host] for host in groups.get(name, [])] for name in {flow["from"] for flow in flows}}

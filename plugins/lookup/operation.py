@@ -32,8 +32,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    id, by (user@controller), what (the command without extra variables), since (UTC), controller, boot (of the
-    controller) and process (number and start time); or booleans
+    the operation, with C(id), C(by) (user@controller), C(what) (the command without extra variables), C(since) (UTC),
+    C(controller), C(boot) (of the controller) and C(process) (number and start time); or booleans
   type: list
 """
 

@@ -143,7 +143,7 @@ def systemctl(*arguments: str) -> None:
         raise DeploymentError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
 
 
-def run_deployment(node: Deployments, deployment: Path, name: str) -> None:
+def switch_to(node: Deployments, deployment: Path, name: str) -> None:
     """Make a deployment active, install its units and restart the app.
 
     The socket stays open unless its unit changed, so that systemd queues connections during the restart.
@@ -171,9 +171,9 @@ def activate(node: Deployments, args: dict[str, Any], *, check: bool = False) ->
     record = read_record(node.current)
     unchanged = node.current is not None and not differing(read_files(node.next), read_files(node.current))
     if unchanged and record.get("started") and record["state"] == "new":
-        return False  # it runs, only the health check hasn't passed yet
+        return False  # an interrupted run has started it; only its health check is missing
     if not check:
-        run_deployment(node, node.create(args["id"], args["by"]), args["name"])
+        switch_to(node, node.create(args["id"], args["by"]), args["name"])
     return True
 
 
@@ -185,7 +185,7 @@ def restore(node: Deployments, args: dict[str, Any]) -> bool:
     good = node.current if record.get("state") == "good" else node.last_good()
     if good is None:
         raise DeploymentError("there is no earlier deployment on this node that was good")
-    run_deployment(node, good, args["name"])
+    switch_to(node, good, args["name"])
     return True
 
 
@@ -193,11 +193,12 @@ def mark(node: Deployments, args: dict[str, Any]) -> bool:
     """Record that a deployment is good, bad or rolled back; return whether that changed its record."""
     state = args["state"]
     if state == "rolled_back":
+        # The newest: all() begins with it.
         deployment = next((path for path in node.all() if read_record(path)["release"] == args["release"]), None)
     else:
         deployment = node.current
     before = read_record(deployment).get("state")
-    # A failure before a good deployment was replaced isn't the fault of that deployment.
+    # A failure before the switch leaves the last good deployment active, which stays good.
     if deployment is None or before in (None, state) or (state, before) == ("bad", "good"):
         return False
     reason = {} if state == "rolled_back" else {"reason": args["reason"]}

@@ -115,7 +115,7 @@ created:
   returned: with C(requested)
 status:
   description: >-
-    C(certificate_until) and C(certificate_days), null if unknown; C(ca_until) and C(ca_days), left out if unknown
+    C(certificate_until) and C(certificate_days), null if unknown; C(ca_until) and C(ca_days), omitted if unknown
   type: dict
   returned: with C(queried)
   sample: {certificate_until: "2027-11-22T10:00:00+00:00", certificate_days: 300.5}

@@ -39,7 +39,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 held_by: {type: dict, returned: always, description: "another operation that holds the lock, null if none does"}
-taken_from: {type: dict, returned: "with state C(held)", description: "the previous holder if the lock was taken over, else null"}
+taken_from:
+  description: the previous holder if the lock was taken over, else null
+  type: dict
+  returned: with state C(held)
 """
 
 Holder = dict[str, Any]

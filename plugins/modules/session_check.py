@@ -20,7 +20,7 @@ description:
     Logins grow with the number of nodes, reads with its square; reads run in parallel.
   - Then logs in through the balancer and reads until every node has answered.
   - A step counts only if the intended node has answered, by the header C(X-Node).
-  - With a single node, that node plays both roles, and the report says so.
+  - With a single node, that node plays both roles, and the report states this.
 options:
   nodes:
     description: Address of each app node, by name.

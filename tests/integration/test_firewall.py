@@ -127,12 +127,12 @@ def test_each_host_reaches_the_documented_ports_and_no_others(net: Net, host: st
 
     def check(scanner: str) -> None:
         for address in (net.addresses[host], net.link_local(host)):
-            said = scanned(net, host, scanner, address, ports=listening)
-            opened = {port for port, answer in said.items() if answer == "open"}
+            results = scanned(net, host, scanner, address, ports=listening)
+            opened = {port for port, answer in results.items() if answer == "open"}
             expected = admitted(host, "stranger" if "%" in address else scanner)
-            assert opened == expected, f"{scanner} at {address}: {said}"
+            assert opened == expected, f"{scanner} at {address}: {results}"
             # All other ports are silent.
-            assert set(said) == {port for group, port in rules() if group == GROUPS[host]}
+            assert set(results) == {port for group, port in rules() if group == GROUPS[host]}
 
     with ThreadPoolExecutor(len(scanners)) as pool:
         list(pool.map(check, scanners))
@@ -210,9 +210,9 @@ def test_a_removed_node_loses_its_open_connections(net: Net, rendered: Cluster) 
     left = text.replace(f", {net.addresses['app2']} }}", " }")
     assert left != text
     net.run("redis1", "nft --file -", input=left)
-    said = {host: process.communicate("go on\n")[0].strip() for host, process in held.items()}
+    results = {host: process.communicate("go on\n")[0].strip() for host, process in held.items()}
     net.run("redis1", "nft --file -", input=text)
-    assert said == {"app1": "TimeoutError", "app2": "ConnectionResetError"}
+    assert results == {"app1": "TimeoutError", "app2": "ConnectionResetError"}
 
 
 def test_other_tables_stay(net: Net, rendered: Cluster) -> None:

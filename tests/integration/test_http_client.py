@@ -59,7 +59,7 @@ def test_429_is_retried_once(url: str, script: list[int], status: int) -> None:
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("0", 0), ("7", 7), ("3600", 60), ("soon", 1), (None, 1)])
-def test_a_retry_waits_as_long_as_the_server_asks_a_minute_at_most(
+def test_a_retry_waits_as_long_as_the_server_requests_a_minute_at_most(
     monkeypatch: pytest.MonkeyPatch, url: str, header: str | None, seconds: int
 ) -> None:
     waits: list[float] = []

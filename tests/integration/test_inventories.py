@@ -1,4 +1,4 @@
-"""Invalid inventories and apps stop site.yml before it contacts a host; valid ones pass, and secrets are created once."""
+"""Invalid inventories and apps stop site.yml before it contacts a host; valid ones pass. Secrets are created once."""
 
 import re
 import stat
@@ -86,7 +86,7 @@ def test_errors_of_the_command_line(tmp_path: Path) -> None:
     on = "(set for lb1, redis1, app1, app2)"
     for message in (
         f"`redis_maxmemroy` {on} is not an option of any role. Did you mean `redis_maxmemory`?",
-        f"`nginx_port` is 'eighty' {on}, expected int: argument 'nginx_port' is of type str and we were unable to convert",
+        f"`nginx_port` is 'eighty' {on}, expected int: argument 'nginx_port' is of type str and we were unable to",
         f"`run_take_over` {on} was renamed: use `deploy_lock_take_over`.",
         f"`why` {on} was renamed: use `reason`.",
         "The tag `check` was renamed: use `--tags verify`.",

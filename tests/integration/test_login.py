@@ -16,7 +16,7 @@ from typing import Any
 
 import anynode.users
 import pytest
-from anynode.login_limiter import Limits, LoginLimiter, LoginRefused
+from anynode.login_limiter import Limits, LoginLimiter, LoginLimitError
 from flask import Flask
 from flask.testing import FlaskClient
 from lib.demo_app import PASSWORD, USER, log_in, make_app, redis_store, session_cookie, token
@@ -220,7 +220,7 @@ def test_failures_are_forgotten_after_the_window(redis: RedisServer) -> None:
         try:
             assert limiter.check(USER, HERE, None, lambda: True)
             break
-        except LoginRefused as refusal:
+        except LoginLimitError as refusal:
             assert refusal.get_response().headers["Retry-After"] == "1"
             assert time.monotonic() - began < 10
     assert time.monotonic() - began >= 1

@@ -31,7 +31,7 @@ def app(environ, start):
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with an app that responds as the path says."""
+    """A node with an app that takes its response from the path."""
     folder = tmp_path_factory.mktemp("node")
     (folder / "whole.py").write_text(APP)
     config = folder / "gunicorn.conf.py"

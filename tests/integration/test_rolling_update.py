@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lib.ansible_runs import ROOT, ansible_playbook, inventory, write_app, write_inventory
+from lib.ansible_runs import ROOT, ansible_playbook, create_secrets, inventory, write_app, write_inventory
 
 # Each module writes a line to `events`, and fails if a file with that line as its name exists.
 MODULE = '''#!/usr/bin/python
@@ -64,6 +64,7 @@ class Update:
             "app_batch_size": batch_size,
         }
         hosts = write_inventory(self.folder, inventory(3, **variables))
+        create_secrets(hosts)
         library = f"{self.folder / 'modules'}:{ROOT / 'plugins/modules'}"
         done = ansible_playbook("-i", str(hosts), str(playbook), "-e", "ansible_become=false", ANSIBLE_LIBRARY=library)
         return done.returncode, done.stdout
@@ -172,6 +173,7 @@ def prepare(tmp_path: Path) -> Iterator[str]:
         "app_build_dir": str(tmp_path / "builds"),
     }
     hosts = write_inventory(tmp_path, inventory(2, **variables))
+    create_secrets(hosts)
     arguments = ["-i", str(hosts), str(playbook), "-e", "ansible_become=false", "--check", "--diff"]
     done = ansible_playbook(*arguments, **environment)
     assert done.returncode == 0, done.stdout

@@ -101,28 +101,28 @@ def test_a_slow_read_does_not_erase_a_write(store: Store) -> None:
 @pytest.mark.parametrize("write", [lambda s: s.update(b=2), lambda s: s.rotate(), lambda s: s.pop("a")])
 def test_an_ended_session_does_not_come_back(store: Store, write: Callable[[Session], object]) -> None:
     session_id = begin(store, a=1)
-    in_flight = Session(store, session_id)
-    assert in_flight["a"] == 1
+    concurrent = Session(store, session_id)
+    assert concurrent["a"] == 1
     Session(store, session_id).end()
-    write(in_flight)
+    write(concurrent)
     with pytest.raises(SessionEnded):
-        in_flight.save()
-    in_flight.save()
-    assert dict(in_flight) == {}
-    assert in_flight.new_id is None
+        concurrent.save()
+    concurrent.save()
+    assert dict(concurrent) == {}
+    assert concurrent.new_id is None
     assert read(store, session_id) == {}
-    in_flight["flash"] = "you were logged out"
-    in_flight.save()
-    assert in_flight.new_id != session_id
-    assert read(store, in_flight.new_id) == {"flash": "you were logged out"}
+    concurrent["flash"] = "you were logged out"
+    concurrent.save()
+    assert concurrent.new_id != session_id
+    assert read(store, concurrent.new_id) == {"flash": "you were logged out"}
 
 
 def test_a_concurrent_read_does_not_restore_an_ended_session(store: Store) -> None:
     session_id = begin(store, a=1)
-    in_flight = Session(store, session_id)
-    assert in_flight["a"] == 1
+    concurrent = Session(store, session_id)
+    assert concurrent["a"] == 1
     Session(store, session_id).end()
-    in_flight.save()
+    concurrent.save()
     assert read(store, session_id) == {}
 
 
@@ -166,14 +166,14 @@ def test_login_replaces_the_session(store: Store) -> None:
 
 def test_a_rotated_id_does_not_come_back(store: Store) -> None:
     old = begin(store, a=1)
-    in_flight = Session(store, old)
-    in_flight["a"] = 2
+    concurrent = Session(store, old)
+    concurrent["a"] = 2
     login = Session(store, old)
     login.rotate()
     login.save()
     with pytest.raises(SessionEnded):
-        in_flight.save()
-    assert not in_flight.is_cookie_dead, "the client may already have the new cookie"
+        concurrent.save()
+    assert not concurrent.is_cookie_dead, "the client may already have the new cookie"
     assert read(store, login.new_id) == {"a": 1}
 
 

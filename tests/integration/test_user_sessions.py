@@ -163,13 +163,13 @@ def test_a_logout_ends_a_session_that_was_rotated_meanwhile(store: Store) -> Non
 def test_a_session_can_be_ended_by_its_handle(store: Store) -> None:
     kept, ended = log_in(store), log_in(store)
     session = Session(store, kept)
-    in_flight = Session(store, ended)
-    in_flight["a"] = 2
-    assert in_flight.handle
-    assert session.end_session(in_flight.handle) is True
-    assert session.end_session(in_flight.handle) is False
+    concurrent = Session(store, ended)
+    concurrent["a"] = 2
+    assert concurrent.handle
+    assert session.end_session(concurrent.handle) is True
+    assert session.end_session(concurrent.handle) is False
     with pytest.raises(SessionEnded):
-        in_flight.save()
+        concurrent.save()
     assert read(store, ended) == {}
     assert handles(store) == [session.handle]
 

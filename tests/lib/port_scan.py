@@ -9,7 +9,7 @@ from lib.ansible_runs import load_module
 topology = load_module("plugins/filter/topology.py")
 ANYWHERE = topology.ANYWHERE
 
-# Runs on the scanning host and prints the result of each port, "open" or "refused"; silent ports are left out.
+# Runs on the scanning host and prints the result of each port, "open" or "refused"; silent ports are omitted.
 # Arguments: source address ("" for any), highest source port, counted from 1 (0 for any), scanned address,
 # "first-last" or "port,port", timeout in seconds.
 PROBE = """

@@ -33,9 +33,9 @@ def test_each_requirement_has_a_row_with_its_level() -> None:
     assert sorted((number, int(level)) for number, level, *_ in ROWS) == sorted(LEVELS.items())
 
 
-@pytest.mark.parametrize(("number", "proof"), [(row[0], row[3]) for row in ROWS])
-def test_a_requirement_is_proved_or_not_applicable(number: str, proof: str) -> None:
-    assert "::test_" in proof or proof.startswith("not applicable: ")
+@pytest.mark.parametrize(("number", "test"), [(row[0], row[3]) for row in ROWS])
+def test_a_requirement_is_proved_or_not_applicable(number: str, test: str) -> None:
+    assert "::test_" in test or test.startswith("not applicable: ")
 
 
 @pytest.mark.parametrize(("file", "name"), TESTS)

@@ -43,6 +43,6 @@ def test_a_host_with_little_disk_space_stops_the_operation() -> None:
     assert error.startswith("app1 has 499 MB on /mount499, and 500 MB are needed.")
 
 
-def test_a_host_whose_disk_space_is_unknown_stops_the_operation() -> None:
+def test_unknown_disk_space_of_a_host_stops_the_operation() -> None:
     (error,) = errors(app1={"stdout_lines": [], "stderr": "df: broken"})
     assert error == "app1 can't report its free disk space: df: broken."

@@ -36,7 +36,7 @@ def test_the_lock_is_taken_over_only_from_the_named_operation(path: Path) -> Non
     assert deploy_lock.take(path, BOB, "ended") == (ADA, None)
 
 
-def test_a_lock_file_whose_writing_was_interrupted_holds_nothing(path: Path) -> None:
+def test_a_partially_written_lock_file_holds_nothing(path: Path) -> None:
     path.parent.mkdir()
     path.write_text('{"id": ')
     assert deploy_lock.take(path, ADA, "") == (None, None)

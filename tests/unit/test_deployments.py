@@ -9,7 +9,7 @@ from ansible.module_utils.anynode import deployments
 from lib.ansible_runs import load_module
 
 module = load_module("plugins/modules/app_deployment.py")
-run_deployment = module.run_deployment
+switch_to = module.switch_to
 
 
 class Node(deployments.Deployments):
@@ -45,11 +45,11 @@ class Node(deployments.Deployments):
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
-    def run_deployment(node: Node, deployment: Path, name: str) -> None:
+    def switch_to(node: Node, deployment: Path, name: str) -> None:
         deployments.replace_link(node.link, f"deployments/{deployment.name}")
         deployments.update_record(deployment, started=deployments.timestamp())
 
-    monkeypatch.setattr(module, "run_deployment", run_deployment)
+    monkeypatch.setattr(module, "switch_to", switch_to)
     return Node(tmp_path)
 
 
@@ -105,7 +105,7 @@ def test_an_interrupted_restore_is_repeated(node: Node, monkeypatch: pytest.Monk
     node.deploy("r1", **units)
     node.deploy("r2", release="2-b", state="bad")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "run_deployment", run_deployment)
+        patch.setattr(module, "switch_to", switch_to)
         patch.setattr(module, "systemctl", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         patch.setattr(module, "UNITS", tmp_path)
         with pytest.raises(KeyboardInterrupt):
@@ -256,7 +256,7 @@ def test_preparing_twice_changes_nothing(node: Node) -> None:
     assert not (node.next / "left.conf").exists()
 
 
-def test_check_mode_tells_the_difference_and_changes_nothing(node: Node) -> None:
+def test_check_mode_reports_the_difference_and_changes_nothing(node: Node) -> None:
     result = node.result("prepared", check=True, files={"app.env": "A=1\n"}, release="/releases/1-a-py3.13")
     assert (result["changed"], result["outdated"]) == (True, ["nothing is deployed yet"])
     assert list(node.root.iterdir()) == []

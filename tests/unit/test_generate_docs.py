@@ -66,12 +66,14 @@ hidden: # not listed
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A repository with a role, a module and a Makefile."""
+    """A repository with a role, a module of each kind, a lookup plugin and a Makefile."""
     files = {
         "roles/redis/meta/argument_specs.yml": SPECS,
         "roles/redis/tasks/main.yml": TASKS,
         "roles/topology/defaults/main/redis.yml": 'redis_port: 6380\nredis_address: "{{ ansible_host }}"\n',
         "plugins/modules/redis_status.py": MODULE,
+        "plugins/action/redis_validate.py": MODULE.replace("redis_status", "redis_validate"),
+        "plugins/lookup/password.py": MODULE.replace("redis_status", "password"),
         "Makefile": MAKEFILE,
     }
     for name, text in files.items():
@@ -107,6 +109,8 @@ def test_modules_have_options_examples_and_return_values(tree: Path) -> None:
     example = lines.index("```yaml")
     assert lines[example : example + 4] == ["```yaml", "- name: Query Redis", "  redis_status: {port: 6379}", "```"]
     assert "| `users` | list of str | always | Names of ACL users. |" in lines
+    headings = [line for line in lines if line.startswith("## ")]
+    assert headings == ["## redis_status", "## redis_validate", "## Lookup password"]
 
 
 def test_the_readme_of_a_role_lists_options_and_dependencies(tree: Path) -> None:

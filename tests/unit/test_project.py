@@ -77,7 +77,7 @@ def test_make_lists_every_target_with_a_description() -> None:
     assert all(len(line.split()) > 3 for line in listed.stdout.splitlines())
 
 
-def test_the_proofs_that_the_security_page_names_exist() -> None:
+def test_the_tests_that_the_security_page_names_exist() -> None:
     """Each test file it names, and each test in it."""
     page = next(ROOT.glob("docs/**/security.md"))
     named = set(re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", page.read_text()))

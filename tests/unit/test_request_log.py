@@ -40,8 +40,8 @@ def access(request_id: str = ID, **changes: Any) -> str:
 
 
 def error(at: float = AT, process: int = 12, connection: int = 34, text: str = "connect() failed") -> str:
-    stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(at))
-    return f"{stamp} [error] {process}#{process}: *{connection} {text} while connecting to upstream\n"
+    timestamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(at))
+    return f"{timestamp} [error] {process}#{process}: *{connection} {text} while connecting to upstream\n"
 
 
 @pytest.fixture

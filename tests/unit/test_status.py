@@ -127,7 +127,7 @@ def test_an_unreachable_host_is_a_problem(facts: Facts) -> None:
     assert problems(facts) == ["app2 is unreachable: timed out"]
 
 
-def test_a_host_whose_service_could_not_be_queried_is_a_problem(facts: Facts) -> None:
+def test_a_service_that_could_not_be_queried_is_a_problem(facts: Facts) -> None:
     del facts["app2"]["app_status"]
     assert problems(facts) == ["app2 is unknown: its status could not be queried"]
 

@@ -1,6 +1,9 @@
 """Addresses, public names and the firewall's ports, computed from the inventory's groups."""
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from lib.ansible_runs import ROOT, load_module
 
 topology = load_module("plugins/filter/topology.py")
@@ -73,3 +76,18 @@ def test_the_documentation_contains_the_table_of_flows() -> None:
     """`python plugins/filter/topology.py flows` prints it."""
     table = topology.flow_table(topology.default_flows())
     assert [page for page in (ROOT / "docs").rglob("*.md") if table in page.read_text()]
+
+
+def test_the_drained_nodes_of_all_balancers_reach_the_role_app() -> None:
+    """As the fact that remove_left_nodes.yml and undrain.yml set; a balancer that was not queried has none."""
+    for name in ("internal/remove_left_nodes.yml", "undrain.yml"):
+        assert "        nginx_drained_nodes: " in (ROOT / "playbooks" / name).read_text()
+    defaults = yaml.safe_load((ROOT / "roles/topology/defaults/main/app.yml").read_text())
+    hostvars = {
+        "lb1": {"nginx_drained_nodes": {"app1": {"kind": "drain"}}},
+        "lb2": {"nginx_drained_nodes": {"app2": {"kind": "deployment"}}},
+        "lb3": {},
+    }
+    templar = Templar(loader=DataLoader(), variables={"groups": {"nginx": list(hostvars)}, "hostvars": hostvars})
+    drained = templar.template(trust_as_template(defaults["app_drained_nodes"]))
+    assert drained == {"app1": {"kind": "drain"}, "app2": {"kind": "deployment"}}

@@ -27,7 +27,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The validated settings. Durations are in seconds; secrets stay out of the repr."""
+    """The validated settings. Durations are in seconds; the repr omits secrets."""
 
     node: str
     release: str

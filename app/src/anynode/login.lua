@@ -8,7 +8,7 @@
 local step, attempt = ARGV[1], ARGV[2]
 local window, lease, pause = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local client, address, account = KEYS[1], KEYS[2], KEYS[3]
-local UNDER_WAY, ASKED = 'under way:', 'asked'
+local UNDER_WAY, FIRST_REFUSAL = 'under way:', 'asked'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,7 +35,7 @@ local function attempts(key)
     local name, due = entries[i], tonumber(entries[i + 1])
     if due <= now then
       redis.call('ZREM', key, name)
-    elseif name == ASKED then
+    elseif name == FIRST_REFUSAL then
       last = math.max(last or 0, due - window - pause)
     else
       dues[#dues + 1] = due
@@ -68,7 +68,7 @@ if step == 'begin' then
   end
   if account and #attempts(account) >= limit_of(3) then
     if not last then
-      note(client, ASKED, window + pause)
+      note(client, FIRST_REFUSAL, window + pause)
       return pause
     elseif last + pause > now then
       return last + pause - now

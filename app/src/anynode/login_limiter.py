@@ -1,4 +1,7 @@
-"""Limits failed logins. Counts in Redis, so that all nodes share the limits; docs/explanation/login-limiter.md explains the rules."""
+"""Limits failed logins. The counts are in Redis, so all nodes share the limits.
+
+docs/explanation/login-limiter.md explains the rules.
+"""
 
 import hashlib
 import ipaddress
@@ -31,7 +34,7 @@ class Limits(NamedTuple):
     pause: int
 
 
-class LoginRefused(TooManyRequests):
+class LoginLimitError(TooManyRequests):
     """429 with Retry-After. The response is the same for accounts that don't exist."""
 
     def __init__(self, milliseconds: int):
@@ -71,7 +74,7 @@ class LoginLimiter(NoLoginLimiter):
         account: user name. address: IP address of the client. device: id of a device cookie for this account, None
         without a valid cookie. verify: returns whether the password is correct. slot: context manager that is held
         while verify() runs and while this waits for attempts in progress; if it raises Busy, the attempt isn't counted.
-        Raises LoginRefused, SessionStoreError, Busy.
+        Raises LoginLimitError, SessionStoreError, Busy.
         """
         network = network_of(address)
         options = [
@@ -86,7 +89,7 @@ class LoginLimiter(NoLoginLimiter):
                 deadline = time.monotonic() + _RETRY_SECONDS
                 while wait < 0:
                     if time.monotonic() > deadline:
-                        raise LoginRefused(1000)
+                        raise LoginLimitError(1000)
                     time.sleep(_POLL_SECONDS)
                     keys, wait = self._begin(options, name)
                 is_correct = verify()
@@ -98,12 +101,12 @@ class LoginLimiter(NoLoginLimiter):
             raise
 
     def _begin(self, options: list[list[str]], name: str) -> tuple[list[str], int]:
-        """The keys that count this attempt, and 0, or -1 to retry soon. Raises LoginRefused."""
+        """The keys that count this attempt, and 0, or -1 to retry soon. Raises LoginLimitError."""
         for keys in options:
             wait = int(self._call(keys, ["begin", name, *self._settings]))
             if wait <= 0:
                 return keys, wait
-        raise LoginRefused(wait)
+        raise LoginLimitError(wait)
 
     def _key(self, kind: str, *parts: str) -> str:
         # hashed to a fixed length, as clients choose the parts; the braces put all keys into the same cluster slot

@@ -21,7 +21,7 @@ OPTIONS = {
     "cluster_url": "topology_public_url",
     "firewall_undo_seconds": "firewall_confirm_seconds",
     "nginx_maintenance_key": "nginx_maintenance_bypass_token",
-    "nginx_maintenance_note": "nginx_maintenance_notice",
+    "nginx_maintenance_note": "nginx_maintenance_reason",
     "nginx_max_ahead_bytes": "nginx_max_temp_file_bytes",
     "run_deployment_file": "deploy_lock_deployment_file",
     "run_lock_host": "deploy_lock_host",

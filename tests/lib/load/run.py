@@ -38,7 +38,7 @@ class StartError(Exception):
 
 
 class Run:
-    """`go()` ends when the requests were made and, if the plan says so, after `finish()` was called."""
+    """`go()` ends when the requests were made and, if the plan requires it, after `finish()` was called."""
 
     def __init__(self, plan: Plan):
         self._plan = plan

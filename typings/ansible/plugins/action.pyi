@@ -3,6 +3,7 @@
 from typing import Any
 
 class ActionBase:
+    _display: Any
     _task: Any
     _connection: Any
     _play_context: Any

@@ -57,14 +57,14 @@ class Connections:
             if isinstance(error, ReadOnlyError) or "NOREPLICAS" in str(error):
                 self._drop(connection)  # after a failover, a new connection leads to the new primary
             else:
-                self._put_back(connection)
+                self._give_back(connection)
             raise
         except BaseException as error:
             self._drop(connection)  # a late reply must not become the reply to another command
             if isinstance(error, BrokenConnection):
                 self._drop_all()
             raise
-        self._put_back(connection)
+        self._give_back(connection)
         return reply
 
     def _take(self) -> Connection:
@@ -86,7 +86,7 @@ class Connections:
             _forget_tls_errors()
             raise
 
-    def _put_back(self, connection: Connection) -> None:
+    def _give_back(self, connection: Connection) -> None:
         if len(self._cached) < self._limit and not connection.should_reconnect():
             self._cached.append((connection, monotonic()))
         else:

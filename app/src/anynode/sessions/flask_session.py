@@ -1,4 +1,7 @@
-"""Migration from Flask-Session 0.8.0 with Redis without logging users out, see docs/how-to/move-from-flask-session.md."""
+"""Migration from Flask-Session 0.8.0 with Redis without logging users out.
+
+See docs/how-to/move-from-flask-session.md.
+"""
 
 import base64
 import hmac
