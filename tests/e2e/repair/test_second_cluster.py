@@ -33,6 +33,7 @@ def second(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         lines.append("    local_nodes:")
         lines.append("      children: {nginx: , redis: , app: }")
         lines.append("      vars:")
+        lines.append("        ansible_user: ops")
         lines.append("        local_nodes_prefix: anynode-other")
         lines.append(f"        local_nodes_subnet: {subnet}")
         lines.append(f"        local_nodes_http_port: {port}")
