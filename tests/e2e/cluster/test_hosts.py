@@ -45,7 +45,7 @@ def test_gunicorn_is_new_enough_threaded_and_sandboxed(cluster: Cluster) -> None
         assert "NoNewPrivs:\t1" in status
         assert "CapEff:\t0000000000000000" in status
         assert cluster.run(host, f"stat -c %U /proc/{pid}") == "anynode"
-        assert "Using worker: WholeAnswersWorker" in cluster.run(host, "journalctl -u anynode.service -o cat")
+        assert "Using worker: SingleWriteWorker" in cluster.run(host, "journalctl -u anynode.service -o cat")
 
 
 def test_only_the_balancer_publishes_ports_and_only_on_loopback(cluster: Cluster) -> None:

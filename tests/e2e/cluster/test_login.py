@@ -23,9 +23,39 @@ def test_a_login_on_any_node_is_valid_on_every_other_node(cluster: Cluster) -> N
     assert run.idempotent
 
 
+def test_a_browser_gets_pages(cluster: Cluster) -> None:
+    """Through the balancer: a login form, and then a page with the user and the node that answered."""
+    client = cluster.client()
+    page = client.get(cluster.balancer, "/", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert 'name="password"' in page.text
+    client = cluster.log_in(cluster.balancer)
+    page = client.get(cluster.balancer, "/", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert "demo" in page.text
+    assert page.headers["X-Node"] in page.text
+
+
+def test_guessing_is_limited_on_all_hosts_and_no_other_user_is(cluster: Cluster) -> None:
+    """The nodes count failures together: after ten failures on different nodes, 429; the demo user logs in."""
+    guess = {"username": f"nobody-{secrets.token_hex(4)}", "password": "wrong"}
+    hosts = itertools.cycle(cluster.apps)
+    answers = [cluster.client().post(next(hosts), "/api/login", guess) for _ in range(LIMIT)]
+    assert [answer.status_code for answer in answers] == [401] * LIMIT
+    for host in cluster.http_hosts:
+        answer = cluster.client().post(host, "/api/login", guess)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) > 1
+        assert answer.json()["error"]
+        cluster.log_in(host)
+
+
 @pytest.fixture(scope="module")
 def memory_mode(cluster: Cluster) -> Iterator[dict[str, int]]:
-    """Sessions in each node's own memory, as if there were no Redis; yields the audit log's counts before."""
+    """Sessions in each node's own memory, as if there were no Redis; yields the audit log's counts before.
+
+    It lasts until the end of this file, so the tests with it come last.
+    """
     before = audit_log_sizes(cluster)
     try:
         cluster.converge(
@@ -54,30 +84,3 @@ def test_the_session_check_fails_without_a_shared_store(cluster: Cluster, memory
     assert f"{first}: logged in on {first}, unknown on {second}" in run.words
     assert f"{second}: logged in on {second}, unknown on {first}" in run.words
     assert "through the balancer: logged in on" in run.words
-
-
-def test_a_browser_gets_pages(cluster: Cluster) -> None:
-    """Through the balancer: a login form, and then a page with the user and the node that answered."""
-    client = cluster.client()
-    page = client.get(cluster.balancer, "/", headers={"Accept": "text/html"})
-    assert page.status_code == 200
-    assert 'name="password"' in page.text
-    client = cluster.log_in(cluster.balancer)
-    page = client.get(cluster.balancer, "/", headers={"Accept": "text/html"})
-    assert page.status_code == 200
-    assert "demo" in page.text
-    assert page.headers["X-Node"] in page.text
-
-
-def test_guessing_is_limited_on_all_hosts_and_no_other_user_is(cluster: Cluster) -> None:
-    """The nodes count failures together: after ten failures on different nodes, 429; the demo user logs in."""
-    guess = {"username": f"nobody-{secrets.token_hex(4)}", "password": "wrong"}
-    hosts = itertools.cycle(cluster.apps)
-    answers = [cluster.client().post(next(hosts), "/api/login", guess) for _ in range(LIMIT)]
-    assert [answer.status_code for answer in answers] == [401] * LIMIT
-    for host in cluster.http_hosts:
-        answer = cluster.client().post(host, "/api/login", guess)
-        assert answer.status_code == 429
-        assert int(answer.headers["Retry-After"]) > 1
-        assert answer.json()["error"]
-        cluster.log_in(host)
