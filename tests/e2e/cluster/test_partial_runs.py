@@ -23,7 +23,7 @@ LOCAL_LIMITS = {
 
 
 def completed(cluster: Cluster) -> dict[str, int]:
-    """Return the number of completed operations in each audit log; a run also records earlier, interrupted operations."""
+    """Return the completed operations in each audit log; a run also records interrupted operations before it."""
     return {host: sum("ended" not in line for line in audit_log(cluster, host)) for host in cluster.address}
 
 
