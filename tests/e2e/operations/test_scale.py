@@ -56,7 +56,7 @@ def test_scale_up_and_down(cluster: Cluster, unnoticed: Callable[..., Load]) -> 
     difference = set(four.inventory.read_text().splitlines()) ^ set(one.inventory.read_text().splitlines())
     assert {line.split(":")[0].strip() for line in difference} == {"app2", "app3", "app4"}
 
-    early = one.log_in("app1")
+    early = four.log_in("app1")  # a client of all nodes, though one serves yet
     with unnoticed("from 1 node to 4", worst_wait=2):
         four.converge()
     assert len(deployment_ids(four)) == 4
