@@ -33,6 +33,8 @@ def host(request: pytest.FixtureRequest, tmp_path: Path, app_unit: Path) -> tupl
         shutil.copy(next(filter(Path.exists, units)), packaged)
     for folder in ROOT.glob("roles/*/files/*.service.d"):
         shutil.copytree(folder, ours / folder.name)
+    (ours / "nginx.service.d").mkdir()
+    shutil.copy(ROOT / "roles/nginx/files/sandbox.conf", ours / "nginx.service.d" / "anynode.conf")
     shutil.copy(app_unit, ours)
     return request.param, tmp_path
 
