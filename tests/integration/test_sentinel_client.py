@@ -12,6 +12,7 @@ from anynode.sessions import RedisStore, Session, SessionStoreError
 from lib.redis_server import PREFIX, PROGRAMS, REDIS_PASSWORD, RedisServer, free_port
 from redis import Redis, ResponseError
 from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as NoReply
 from redis.sentinel import Sentinel
 
 pytestmark = pytest.mark.every_server
@@ -71,7 +72,7 @@ def wait_until(is_true: Callable[[], object]) -> None:
         try:
             if is_true():
                 return
-        except (ResponseError, NoConnection, KeyError, SessionStoreError):  # not yet
+        except (ResponseError, NoConnection, NoReply, KeyError, SessionStoreError):  # not yet
             pass
         assert time.monotonic() < deadline
         time.sleep(0.05)
