@@ -252,17 +252,7 @@ def _name_problems(path: str, node: yaml.Node | None, verbs: frozenset[str]) -> 
 
 def is_task_file(path: str) -> bool:
     """Return whether a file holds plays or tasks."""
-    return matches(
-        path,
-        [
-            "site.yml",
-            "playbooks/*.yml",
-            "roles/*/tasks/*.yml",
-            "roles/*/handlers/*.yml",
-            "molecule/*.yml",
-            "tests/*.yml",
-        ],
-    ) and not matches(path, ["*/vars/*", "*/group_vars/*", "*/molecule.yml", "*/inventory/*"])
+    return matches(path, TASK_FILES) and not matches(path, NOT_TASK_FILES)
 
 
 def check(path: str, text: str, glossary: Glossary) -> tuple[list[Problem], Count]:

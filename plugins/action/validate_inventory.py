@@ -12,13 +12,13 @@ PLUGINS = Path(__file__).resolve().parents[1]
 if str(PLUGINS / "module_utils") not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
 
-from ansible.module_utils.anynode.validation.inventory import (  # noqa: E402
+from ansible.module_utils.anynode.validation.inventory import (  # noqa: E402 # needs the path above
     evaluate,
     inventory_errors,
     inventory_warnings,
 )
-from ansible.module_utils.anynode.validation.options import load_specs  # noqa: E402
-from ansible.module_utils.anynode.validation.secrets import secret_errors  # noqa: E402
+from ansible.module_utils.anynode.validation.options import load_specs  # noqa: E402 # as above
+from ansible.module_utils.anynode.validation.secrets import secret_errors  # noqa: E402 # as above
 
 DOCUMENTATION = r"""
 module: validate_inventory

@@ -44,8 +44,7 @@ def create_app(config: Config | None = None) -> Flask:
         part.register(app)
     headers = {"X-Node": config.node, "X-Release": config.release, "X-Deployment": config.deployment}
     with_headers = ResponseHeaders(app.wsgi_app, headers)
-    # assigning wsgi_app is Flask's documented way to add middleware
-    app.wsgi_app = TrustedProxy(with_headers, config.trusted_proxies)  # type: ignore[method-assign]
+    app.wsgi_app = TrustedProxy(with_headers, config.trusted_proxies)  # type: ignore[method-assign] # Flask's own advice
     return app
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+# gunicorn and prometheus-client have no types, or partial types: hence the `type: ignore` below.
+
 try:
     from prometheus_client import CollectorRegistry, MetricsHandler, multiprocess, values
 except ImportError:
