@@ -1,7 +1,7 @@
-"""The status of the cluster: a report for programs and a table for operators, from the facts that the roles return.
+"""The status of the cluster: a report for programs and a table for operators, from the results that the roles register.
 
-Each role has tasks (tasks_from: status) that return a fact: common_status, certificates_status, nginx_status,
-redis_status, app_status, deploy_lock_status. This file reads those facts and nothing else of the hosts.
+Each role has a task (tasks_from: status) that registers the result of a module: common_status, certificates_status,
+nginx_status, redis_status, app_status, deploy_lock_status. This file reads no other variable.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 Report = dict[str, Any]
 
 GROUPS = ("nginx", "redis", "app")
+RESULTS = [f"{role}_status" for role in ("common", "certificates", "deploy_lock", *GROUPS)]
 GIGABYTE = 10**9
 MINIMUM_FREE_BYTES = GIGABYTE
 MINIMUM_FREE_SHARE = 0.1
@@ -29,27 +30,24 @@ def status_report(
 ) -> Report:
     """Return the status of the hosts in `queried`.
 
-    hostvars: the facts by host. addresses: address by host. warn_days: a certificate with fewer days left is a
+    hostvars: the variables by host. addresses: address by host. warn_days: a certificate with fewer days left is a
     warning. version: version of the project. The report is healthy if it has no problem; warnings don't count.
     """
     hosts = [(group, name) for group in GROUPS for name in groups.get(group, []) if name in queried]
-    locks = [hostvars[name]["deploy_lock_status"] for _, name in hosts if "deploy_lock_status" in hostvars[name]]
-    balancers = {
-        name: hostvars[name]["nginx_status"]
-        for group, name in hosts
-        if group == "nginx" and "nginx_status" in hostvars[name]
-    }
+    results = {name: {key: hostvars[name].get(key) or {} for key in RESULTS} for _, name in hosts}
+    locks = [result["deploy_lock_status"].get("held_by") for result in results.values()]
+    balancers = {name: result["nginx_status"] for name, result in results.items() if "nodes" in result["nginx_status"]}
     report: Report = {
         "version": version,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "healthy": True,
         "problems": [],
         "warnings": [],
-        "lock": locks[0]["held_by"] if locks else None,
+        "lock": next(filter(None, locks), None),
         "nodes": [],
     }
     for group, name in hosts:
-        node = {"name": name, "group": group, "address": str(addresses[name])} | host_status(group, hostvars[name])
+        node = {"name": name, "group": group, "address": str(addresses[name])} | host_status(group, results[name])
         if group == "app":
             node["balancers"] = {each: node_on_balancer(name, status) for each, status in balancers.items()}
         report["nodes"].append(node)
@@ -63,15 +61,16 @@ def status_report(
     return report
 
 
-def host_status(group: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def host_status(group: str, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return reachable, state and reason of a host, its disks and certificates, and the status of its service."""
-    common = facts.get("common_status") or {"reachable": False, "reason": "", "disks": []}
-    if not common["reachable"]:
-        return {"reachable": False, "state": "unreachable", "reason": common["reason"]}
-    service = facts.get(f"{group}_status") or {"state": "unknown", "reason": "its status could not be queried"}
-    if group == "nginx":
-        service = {name: service.get(name) for name in ("state", "reason", "maintenance")}
-    return {"reachable": True, "disks": common["disks"]} | (facts.get("certificates_status") or {}) | service
+    common, service = results["common_status"], results[f"{group}_status"]
+    if "disks" not in common:
+        return {"reachable": False, "state": "unreachable", "reason": common.get("msg", "")}
+    if group == "nginx" and "state" in service:
+        service = {"status": {name: service[name] for name in ("state", "reason", "maintenance")}}
+    error = {"state": "unknown", "reason": service.get("msg") or "its status could not be queried"}
+    certificate = results["certificates_status"].get("status", {})
+    return {"reachable": True, "disks": common["disks"], **certificate, **service.get("status", error)}
 
 
 def node_on_balancer(name: str, balancer: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: app_status
-short_description: report whether the app on this node is ready, and its deployments
+short_description: report whether the app on this node is ready, and its active deployment
 description:
   - Read-only. Requests C(/readyz) only while systemd reports the service as running, because a request to the socket
     would start a stopped service.
@@ -48,40 +48,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-state:
-  description: C(ready), C(not ready), or C(stopped) if the service isn't running.
-  returned: always
-  type: str
-reason:
-  description: Why the app isn't ready; empty if it is.
-  returned: always
-  type: str
-release:
-  description: Release id in the response, empty without a response.
-  returned: always
-  type: str
-current:
-  description: The active deployment (C(id), C(release), C(state), C(started), C(by)), empty if there is none.
-  returned: always
+status:
+  description: >-
+    C(state) is C(ready), C(not ready), or C(stopped) if the service isn't running; C(reason) tells why the app isn't
+    ready. C(serving_release) is the release id in the response. C(release), C(deployment) and C(since) describe the
+    active deployment; all are empty if there is none. C(pending) lists why the node needs a deployment.
+  returned: success
   type: dict
-outdated:
-  description: Why the node needs a deployment; empty if it runs its prepared release and settings.
-  returned: always
-  type: list
-  elements: str
-last_good_release:
-  description: Release that a rollback would activate, or null.
-  returned: always
-  type: str
-rolled_back:
-  description: Records of the releases that were rolled back, by release id.
-  returned: always
-  type: dict
-releases:
-  description: Names of the release directories on the node.
-  returned: always
-  type: list
-  elements: str
 """
 
 
@@ -119,7 +92,17 @@ def main() -> None:
     if systemd in ("active", "reloading"):
         state, reason, release = readiness(url_of(args["host"], args["port"]), args["timeout"])
     deployments = Deployments(Path(args["root"])).report()
-    module.exit_json(changed=False, state=state, reason=reason, release=release, **deployments)
+    current = deployments["current"]
+    status = {
+        "state": state,
+        "reason": reason,
+        "serving_release": release,
+        "release": current.get("release", ""),
+        "deployment": current.get("id", ""),
+        "since": current.get("started", ""),
+        "pending": deployments["outdated"],
+    }
+    module.exit_json(changed=False, status=status)
 
 
 if __name__ == "__main__":

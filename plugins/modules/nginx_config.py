@@ -4,6 +4,7 @@
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.anynode.files import directives
 from ansible.module_utils.anynode.nginx import (
     CONFIG,
     STATE,
@@ -75,11 +76,6 @@ def render_bypass(token: str) -> str:
         f'map $cookie_maintenance_bypass $bypass_valid {{\n    default 0;\n    "{token}" 1;\n}}\n'
         f'map $bypass_token $bypass_token_valid {{\n    default 0;\n    "{token}" 1;\n}}\n'
     )
-
-
-def directives(text: str) -> list[str]:
-    """Return the lines of a unit file without comments and empty lines."""
-    return [line for line in text.splitlines() if line.strip() and not line.startswith(("#", ";"))]
 
 
 def apply(

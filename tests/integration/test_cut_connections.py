@@ -58,10 +58,10 @@ def test_a_login_interrupted_at_any_byte_gives_no_access_and_happens_at_most_onc
 
 def test_a_late_reply_is_not_used_for_the_next_request(fault_proxy: FaultProxy) -> None:
     app = make_app(fault_proxy.port)
-    clients = {name: app.test_client() for name in ("ada", "bob")}
+    clients = {name: app.test_client() for name in (USER, "bob")}
     for name, client in clients.items():
         retry_503(partial(log_in, client, name))
-    for late, other in (("ada", "bob"), ("bob", "ada")):
+    for late, other in ((USER, "bob"), ("bob", USER)):
         fault_proxy.delay = 0.4
         assert_unavailable(*timed(partial(clients[late].get, "/api/session")))
         fault_proxy.delay = 0

@@ -96,7 +96,7 @@ def test_a_login_on_a_node_is_valid_on_the_other_node(redis: RedisServer) -> Non
     log_in(a)
     b.set_cookie("session", session_cookie(a) or "")
     seen = b.get("/api/session").get_json()
-    assert (seen["node"], seen["started_on"], seen["user"]) == ("b", "a", "ada")
+    assert (seen["node"], seen["started_on"], seen["user"]) == ("b", "a", USER)
     assert [each.post("/api/counter", json={}).get_json()["counter"] for each in (a, b, a)] == [1, 2, 3]
     b.post("/api/logout", json={})
     assert a.get("/api/session").status_code == 401

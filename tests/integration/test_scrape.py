@@ -17,7 +17,7 @@ import pytest
 import requests
 from lib.ansible_runs import Cluster, render
 from lib.cluster import eventually
-from lib.demo_app import environ
+from lib.demo_app import PASSWORD, USER, environ
 from lib.redis_server import RedisServer, free_port
 from lib.rendered_gunicorn import PACKAGES, RUNTIME, WORKERS, Node
 
@@ -109,7 +109,7 @@ def test_counts_of_the_session_store_come_from_redis(start: StartNode, tmp_path:
     redis = RedisServer(tmp_path / "redis").start()
     try:
         node = start(redis_port=redis.port).wait()
-        account = {"username": "ada", "password": "correct horse"}
+        account = {"username": USER, "password": PASSWORD}
         login = requests.post(f"http://127.0.0.1:{node.port}/api/login", json=account, timeout=10)
         session = str(login.cookies["session"])
         cookie = f"session={session}"
@@ -120,7 +120,7 @@ def test_counts_of_the_session_store_come_from_redis(start: StartNode, tmp_path:
         assert seen["anynode_sessions_requests_total", "found"] == 4
         assert seen["anynode_sessions_store_seconds_count", "read"] == 4
         assert seen["anynode_sessions_store_seconds_bucket", "+Inf", "read"] == 4
-        command = [sys.executable, "-m", "flask", "--app", "anynode", "sessions", "end-user", "ada"]
+        command = [sys.executable, "-m", "flask", "--app", "anynode", "sessions", "end-user", USER]
         subprocess.run(command, env=node.settings, check=True)
         assert node.scrape()["anynode_sessions_ended_total", "admin"] == 1
         assert not any(session in label for labels in seen for label in labels)

@@ -20,7 +20,8 @@ from werkzeug.test import TestResponse
 
 from lib.redis_server import PREFIX, REDIS_PASSWORD
 
-USER, PASSWORD = "ada", "correct horse"
+# No hexadecimal digits: a random id never contains it.
+USER, PASSWORD = "grace", "correct horse"
 # few iterations: the tests log in often
 HASH = generate_password_hash(PASSWORD, method="pbkdf2:sha256:1000")
 

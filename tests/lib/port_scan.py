@@ -13,7 +13,7 @@ ANYWHERE = topology.ANYWHERE
 # Arguments: source address ("" for any), highest source port, counted from 1 (0 for any), scanned address,
 # "first-last" or "port,port", timeout in seconds.
 PROBE = """
-import json, resource, select, socket, struct, sys, time
+import errno, json, resource, select, socket, struct, sys, time
 own, sources, address, ports, timeout = sys.argv[1:]
 first, dash, last = ports.partition("-")
 ports = range(int(first), int(last) + 1) if dash else [int(port) for port in ports.split(",")]
@@ -40,7 +40,9 @@ for begin in range(0, len(ports), size):
     while probes and (left := end - time.monotonic()) > 0:
         for number, _ in poll.poll(left):
             port, probe = probes.pop(number)
-            results[port] = "refused" if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) else "open"
+            error = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error in (0, errno.ECONNREFUSED):  # others are of the scanning host, such as a lookup that failed
+                results[port] = "refused" if error else "open"
             probe.close()
     for _, probe in probes.values():
         probe.close()

@@ -186,7 +186,7 @@ def test_units_that_have_to_be_started_are_reported() -> None:
 
 def test_the_kernel_parameters_exist() -> None:
     """A misspelled parameter would be ignored silently, like a parameter that the kernel lacks."""
-    text = (ROOT / "roles/common/files/sysctl.d/60-anynode.conf").read_text()
+    text = (ROOT / "roles/common/files/sysctl.conf").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     options = [found[1] for line in lines if (found := re.fullmatch(r"-([\w.*]+) = (\d)", line))]
     assert len(options) == len(lines)

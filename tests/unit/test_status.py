@@ -14,34 +14,35 @@ GROUPS = {"nginx": ["lb1"], "redis": ["redis1"], "app": ["app1", "app2"]}
 ADDRESSES = {"lb1": "192.0.2.10", "redis1": "192.0.2.20", "app1": "192.0.2.31", "app2": "192.0.2.32"}
 DRAINED = {"kind": "drain", "by": "ada@desk", "since": "2026-11-22T10:00:00Z", "reason": "new disk"}
 GIGABYTE = 10**9
-UNREACHABLE = {"common_status": {"reachable": False, "reason": "timed out", "disks": []}}
+UNREACHABLE = {"common_status": {"unreachable": True, "msg": "timed out"}}
 
 Facts = dict[str, Any]
 
 
 def certificates(days: float | None, ca_days: float = 3650) -> Facts:
     until = "2027-01-29T12:00:00+00:00" if days is not None else None
-    return {"certificate_days": days, "certificate_until": until, "ca_days": ca_days, "ca_until": until}
+    return {
+        "status": {"certificate_days": days, "certificate_until": until, "ca_days": ca_days, "ca_until": until},
+    }
 
 
 def common(free: float = 50, size: float = 100) -> Facts:
     disk = {"path": "/", "free": round(free * GIGABYTE), "size": round(size * GIGABYTE)}
-    return {"reachable": True, "reason": "", "disks": [disk]}
+    return {"disks": [disk]}
 
 
 def app_node() -> Facts:
-    return {
-        "common_status": common(),
-        "app_status": {
-            "state": "ready",
-            "reason": "",
-            "release": "1.0-abc",
-            "serving_release": "1.0-abc",
-            "deployment": "r1",
-            "since": "2026-11-22T09:00:00.000+00:00",
-            "pending": [],
-        },
+    app = {
+        "state": "ready",
+        "reason": "",
+        "release": "1.0-abc",
+        "serving_release": "1.0-abc",
+        "deployment": "r1",
+        "since": "2026-11-22T09:00:00.000+00:00",
+        "pending": [],
     }
+    skipped = {"skipped": True, "changed": False}
+    return {"common_status": common(), "app_status": {"status": app}, "redis_status": skipped}
 
 
 @pytest.fixture
@@ -70,7 +71,11 @@ def facts() -> Facts:
     }
     return {
         "lb1": {"common_status": common(), "nginx_status": nginx, "deploy_lock_status": {"held_by": None}},
-        "redis1": {"common_status": common(), "redis_status": redis, "certificates_status": certificates(60)},
+        "redis1": {
+            "common_status": common(),
+            "redis_status": {"status": redis},
+            "certificates_status": certificates(60),
+        },
         "app1": app_node(),
         "app2": app_node(),
     }
@@ -130,6 +135,10 @@ def test_an_unreachable_host_is_a_problem(facts: Facts) -> None:
 def test_a_service_that_could_not_be_queried_is_a_problem(facts: Facts) -> None:
     del facts["app2"]["app_status"]
     assert problems(facts) == ["app2 is unknown: its status could not be queried"]
+    facts["app2"]["app_status"] = {"failed": True, "msg": "no such file"}
+    assert problems(facts) == ["app2 is unknown: no such file"]
+    del facts["lb1"]["nginx_status"]["state"]
+    assert problems(facts)[0] == "lb1 is unknown: its status could not be queried"
 
 
 def test_a_node_that_an_operator_drained_may_have_any_state(facts: Facts) -> None:
@@ -162,17 +171,17 @@ def test_a_balancer_in_maintenance_mode_is_no_problem(facts: Facts) -> None:
 
 
 def test_a_node_that_is_not_ready_has_a_reason(facts: Facts) -> None:
-    facts["app1"]["app_status"] |= {"state": "not ready", "reason": "session store unavailable"}
+    facts["app1"]["app_status"]["status"] |= {"state": "not ready", "reason": "session store unavailable"}
     assert problems(facts) == ["app1 is not ready: session store unavailable"]
 
 
 def test_a_node_that_serves_another_release_than_its_deployment_is_a_problem(facts: Facts) -> None:
-    facts["app1"]["app_status"]["serving_release"] = "0.9-old"
+    facts["app1"]["app_status"]["status"]["serving_release"] = "0.9-old"
     assert problems(facts) == ["app1 serves release 0.9-old, but its deployment has 1.0-abc"]
 
 
 def test_different_releases_are_a_warning(facts: Facts) -> None:
-    facts["app1"]["app_status"] |= {"release": "0.9-old", "serving_release": "0.9-old"}
+    facts["app1"]["app_status"]["status"] |= {"release": "0.9-old", "serving_release": "0.9-old"}
     assert report(facts)["warnings"] == ["app nodes run different releases: app1 0.9-old, app2 1.0-abc"]
 
 
@@ -187,7 +196,7 @@ def test_a_stopped_balancer_is_a_problem(facts: Facts) -> None:
 
 
 def test_a_redis_that_can_not_write_is_a_problem(facts: Facts) -> None:
-    facts["redis1"]["redis_status"]["aof_last_write_status"] = "err"
+    facts["redis1"]["redis_status"]["status"]["aof_last_write_status"] = "err"
     assert problems(facts) == ["redis1 has aof_last_write_status err"]
 
 
@@ -200,7 +209,7 @@ def test_a_disk_that_is_nearly_full_is_a_warning(facts: Facts, free: float, size
 
 
 def test_a_redis_that_is_nearly_full_is_a_warning(facts: Facts) -> None:
-    facts["redis1"]["redis_status"]["used_memory"] = 240_000_000
+    facts["redis1"]["redis_status"]["status"]["used_memory"] = 240_000_000
     assert "240 MB of 256 MB" in report(facts)["warnings"][0]
 
 

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o644, group: int = -1) -> None:
     """Replace a file, or create it, in one rename.
 
-    path: the file; its directory must exist. content: text is written as UTF-8. mode: permissions, which the file has
-    from its first byte on, so a secret is never readable by others. Raises OSError; then the file is unchanged.
+    path: the file; its directory must exist. content: text is written as UTF-8. mode, group: permissions and numeric
+    group (-1: that of the process), which the file has from its first byte on, so a secret is never readable by others.
+    Raises OSError; then the file is unchanged.
     """
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "wb") as file:
+            os.fchown(file.fileno(), -1, group)
             os.fchmod(file.fileno(), mode)
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
@@ -24,6 +26,14 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> Non
     except BaseException:
         os.unlink(partial)
         raise
+
+
+def directives(text: str) -> list[str]:
+    """Return the lines of a configuration file without comments and empty lines.
+
+    A comment is a line whose first word is "#", ";" or "//"; apt has directives such as "#clear".
+    """
+    return [line for line in text.splitlines() if line.split(maxsplit=1)[:1] not in ([], ["#"], [";"], ["//"])]
 
 
 def read_json(path: Path, default: Any = None) -> Any:
