@@ -11,10 +11,10 @@ ANYWHERE = topology.ANYWHERE
 
 SOURCE = 7  # source port of all scans
 
-# Runs as root on the scanning host: sends a SYN to each port and prints the answers, "open" or "refused"; silent ports are
-# omitted. Without a socket for each port, all ports take a second. The kernel resets the connections that it didn't open.
-# Arguments: source address ("" for any), source port, scanned address, "first-last" or "port,port", seconds to wait for
-# the last answers.
+# Runs as root on the scanning host: sends a SYN to each port and prints the answers, "open" or "refused"; silent ports
+# are omitted. Without a socket for each port, all ports take a second. The kernel resets connections that it didn't
+# open. Arguments: source address ("" for any), source port, scanned address, "first-last" or "port,port", seconds to
+# wait for the last answers.
 PROBE = """
 import errno, json, socket, struct, sys, time
 own, source, address, ports, timeout = sys.argv[1:]

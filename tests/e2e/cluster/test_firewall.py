@@ -75,7 +75,7 @@ def test_only_documented_ports_of_hosts_are_open(cluster: Cluster) -> None:
         host, source = pair
         local = cluster.run(host, "ip -6 -brief address show dev eth0 scope link | awk '{print $3}' | cut -d/ -f1")
         answers = scan(partial(cluster.run, source), cluster.address[host])
-        # A scan in the other direction opens this port: connection tracking takes probes for answers. A stranger scans it.
+        # A scan in the other direction opens this port, which a stranger scans: probes are taken for answers.
         answers.pop(SOURCE, None)
         assert opened(answers) == admitted(cluster, host, source), f"{source} -> {host}: {answers}"
         assert set(answers) == answering(cluster, host), f"{source} -> {host}: {answers}"

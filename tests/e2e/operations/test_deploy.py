@@ -116,7 +116,7 @@ BAD: dict[str, tuple[str, Callable[[str], str | None], str, bool]] = {
             "    config = config or",
             "    import os, signal, threading\n"
             "    if 'PROMETHEUS_MULTIPROC_DIR' in os.environ:  # as a service, not during the pre-deploy check\n"
-            "        threading.Timer(6, os.kill, (os.getppid(), signal.SIGKILL)).start()\n"
+            "        threading.Timer(4, os.kill, (os.getppid(), signal.SIGKILL)).start()\n"
             "    config = config or",
         ),
         "after the first success",
@@ -136,8 +136,9 @@ def test_a_bad_release_stops_at_the_first_node_which_is_restored(
     path, change, message, starts = BAD[kind]
     old, before = releases(cluster), pids(cluster, *cluster.apps)
     with unnoticed(f"a release that {kind} is deployed"):
-        soak = 12 if kind == "dies after a while" else 1
-        run = cluster.playbook("playbooks/deploy.yml", "-e", f"app_soak_seconds={soak}", *release(path, change))
+        soak = 8 if kind == "dies after a while" else 1
+        times = ("-e", f"app_soak_seconds={soak}", "-e", "app_start_seconds=8")
+        run = cluster.playbook("playbooks/deploy.yml", *times, *release(path, change))
     assert not run.ok
     assert message in run.output, run.output
     assert releases(cluster) == old
@@ -147,29 +148,27 @@ def test_a_bad_release_stops_at_the_first_node_which_is_restored(
     assert drained(cluster) == []
 
 
-@pytest.mark.parametrize(
-    ("tag", "setting", "message"),
-    [
-        ("nginx", "nginx_read_timeout=banana", '"proxy_read_timeout" directive invalid value'),
-        ("redis", "redis_maxmemory=banana", "argument must be a memory value"),
-        ("app", "app_session_idle_seconds=0", "APP_SESSION_IDLE_SECONDS must be"),
-        ("app", "app_wsgi='anynode:nothing()'", "Failed to find attribute 'nothing' in 'anynode'"),
-        ("app", '{"app_wsgi": "anynode:create_app(\\""}', "Unbalanced quoting"),
-    ],
-    ids=["nginx", "redis", "app", "gunicorn", "systemd"],
-)
-def test_a_bad_setting_is_refused_under_load(
-    cluster: Cluster, unnoticed: Callable[..., Load], tag: str, setting: str, message: str
-) -> None:
-    """Before a service loads it, with the message of the program that would."""
+# The tag, the setting, and the message of the program that would load it.
+BAD_SETTINGS = [
+    ("nginx", "nginx_read_timeout=banana", '"proxy_read_timeout" directive invalid value'),
+    ("redis", "redis_maxmemory=banana", "argument must be a memory value"),
+    ("app", "app_session_idle_seconds=0", "APP_SESSION_IDLE_SECONDS must be"),
+    ("app", "app_wsgi='anynode:nothing()'", "Failed to find attribute 'nothing' in 'anynode'"),  # gunicorn
+    ("app", '{"app_wsgi": "anynode:create_app(\\""}', "Unbalanced quoting"),  # systemd
+]
+
+
+def test_bad_settings_are_refused_under_load(cluster: Cluster, unnoticed: Callable[..., Load]) -> None:
+    """Before a service loads them."""
     before = pids(cluster, *cluster.apps)
-    with unnoticed(f"site.yml -e {setting}", requests=200):
-        run = cluster.playbook("site.yml", "--tags", tag, "-e", setting)
-    assert not run.ok
-    assert message in run.words, run.output
-    cluster.run(cluster.balancer, "nginx -t")  # the bad setting is not left in a file either
-    assert pids(cluster, *cluster.apps) == before
-    assert drained(cluster) == []
+    with unnoticed("bad settings are refused"):
+        for tag, setting, message in BAD_SETTINGS:
+            run = cluster.playbook("site.yml", "--tags", tag, "-e", setting)
+            assert not run.ok, setting
+            assert message in run.words, run.output
+            cluster.run(cluster.balancer, "nginx -t")  # the bad setting is not left in a file either
+            assert pids(cluster, *cluster.apps) == before, setting
+            assert drained(cluster) == [], setting
 
 
 def test_settings_change_as_releases_do(cluster: Cluster, unnoticed: Callable[..., Load]) -> None:
