@@ -50,9 +50,9 @@ EXAMPLES = r"""
 RETURN = r"""
 status:
   description: >-
-    C(state) is C(ready), C(not ready), or C(stopped) if the service isn't running; C(reason) is the reason why the app isn't
-    ready. C(serving_release) is the release id in the response. C(release), C(deployment) and C(since) describe the
-    active deployment; all are empty if there is none. C(pending) lists the reasons why the node needs a deployment.
+    C(state) is C(ready), C(not ready), or C(stopped) if the service isn't running; C(reason) is the reason why the app
+    isn't ready. C(serving_release) is the release id in the response. C(release), C(deployment) and C(since) describe
+    the active deployment; all are empty if there is none. C(pending) lists the reasons why the node needs a deployment.
   returned: success
   type: dict
 """

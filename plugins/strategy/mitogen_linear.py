@@ -13,8 +13,8 @@ from ansible_mitogen.plugins.strategy.mitogen_linear import StrategyModule
 if (os.cpu_count() or 1) < 4:
     affinity.policy = affinity.Policy()
 
-# To find the imports of a module, mitogen compiles all files that it imports, for each module again: a sixth of the time
-# of a run that changes nothing. With the cache it compiles each file once.
+# To find the imports of a module, mitogen compiles all files that it imports, for each module again: a sixth of the
+# time of a run that changes nothing. With the cache it compiles each file once.
 module_finder.compile = cache(compile)
 
 __all__ = ["StrategyModule"]
