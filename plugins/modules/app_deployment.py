@@ -126,7 +126,9 @@ releases:
   type: list
   elements: str
 removed:
-  description: Names of the deployments and releases that C(pruned) has removed.
+  description: >-
+    Names of the deployments and releases that C(pruned) has removed, and C(ID's secrets) for each deployment ID that
+    stays and whose secrets were replaced.
   returned: always
   type: list
   elements: str
