@@ -180,7 +180,10 @@ def activate(node: Deployments, args: dict[str, Any], *, check: bool = False) ->
 
 
 def restore(node: Deployments, args: dict[str, Any]) -> bool:
-    """Make the last good deployment active; return whether it wasn't. Raises DeploymentError without any."""
+    """Make the last good deployment active; return whether the app was switched.
+
+    Raises DeploymentError if the node has no good deployment.
+    """
     record = read_record(node.current)
     if record.get("state") == "good" and record.get("started"):
         return False
@@ -251,7 +254,7 @@ def apply(node: Deployments, args: dict[str, Any], check: bool) -> dict[str, Any
         if not check:
             node.prepare(files)
         result |= {"changed": missing or before != files, "diff": diff(before, files)}
-        result["outdated"] = node.outdated(files)
+        result["outdated"] = node.outdated(files)  # not of next/, which check mode did not write
     elif state == "active":
         result["changed"] = activate(node, args, check=check)
     elif not check and state == "pruned":
