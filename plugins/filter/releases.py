@@ -25,7 +25,7 @@ def rollback_plan(reports: Iterable[Report], named: str = "") -> dict[str, list[
     """Choose the release of a rollback.
 
     named: the release that the operator names, if any. Returns `targets` (a single release if the choice is clear),
-    `running` (the releases that the nodes run, "" for none) and `left` (those that the rollback leaves).
+    `running` (the releases that the nodes run, "" for none) and `replaced` (those that the rollback replaces).
     """
     found = [report for report in reports if "current" in report]
     rolled_back = _rolled_back(found)
@@ -34,8 +34,8 @@ def rollback_plan(reports: Iterable[Report], named: str = "") -> dict[str, list[
     candidates = [report.get("last_good_release") for report in behind or found]
     targets = [named] if named else _unique(each for each in candidates if each and each not in rolled_back)
     running = _unique(report["current"].get("release", "") for report in found)
-    left = [each for each in running if each and each not in targets] if len(targets) == 1 else []
-    return {"targets": targets, "running": running, "left": left}
+    replaced = [each for each in running if each and each not in targets] if len(targets) == 1 else []
+    return {"targets": targets, "running": running, "replaced": replaced}
 
 
 def running_releases(reports: Iterable[Report]) -> list[str]:
@@ -44,7 +44,7 @@ def running_releases(reports: Iterable[Report]) -> list[str]:
 
 
 def nodes_to_update(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
-    """Return the nodes with the fact `app_update` equal to `kind` ("fresh" or "outdated"), in the order of `names`."""
+    """Return the nodes with the fact `app_update` equal to `kind` ("first" or "rolling"), in the order of `names`."""
     return [name for name in names if name in hostvars and hostvars[name].get("app_update") == kind]
 
 

@@ -158,7 +158,9 @@ def status_table(report: Report) -> str:
             if node.get("certificate_until")
         ],
         [redis_line(node) for node in nodes if "redis_version" in node],
-        [f"{lock.get('by')} holds the deploy lock since {time(lock.get('since'))}: {lock.get('what')}"] if lock else [],
+        [f"{lock.get('by')} has held the deploy lock since {time(lock.get('since'))}: {lock.get('what')}"]
+        if lock
+        else [],
         [f"warning: {each}" for each in report["warnings"]],
         [f"problem: {each}" for each in report["problems"]] or ["No problems."],
     ]

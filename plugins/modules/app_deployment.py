@@ -126,7 +126,9 @@ releases:
   type: list
   elements: str
 removed:
-  description: Names of the deployments and releases that C(pruned) has removed.
+  description: >-
+    Names of the deployments and releases that C(pruned) has removed, and C(ID's secrets) for each deployment ID that
+    stays and whose secrets were replaced.
   returned: always
   type: list
   elements: str
@@ -178,7 +180,10 @@ def activate(node: Deployments, args: dict[str, Any], *, check: bool = False) ->
 
 
 def restore(node: Deployments, args: dict[str, Any]) -> bool:
-    """Make the last good deployment active; return whether it wasn't. Raises DeploymentError without any."""
+    """Make the last good deployment active; return whether the app was switched.
+
+    Raises DeploymentError if the node has no good deployment.
+    """
     record = read_record(node.current)
     if record.get("state") == "good" and record.get("started"):
         return False
@@ -249,7 +254,7 @@ def apply(node: Deployments, args: dict[str, Any], check: bool) -> dict[str, Any
         if not check:
             node.prepare(files)
         result |= {"changed": missing or before != files, "diff": diff(before, files)}
-        result["outdated"] = node.outdated(files)
+        result["outdated"] = node.outdated(files)  # not of next/, which check mode did not write
     elif state == "active":
         result["changed"] = activate(node, args, check=check)
     elif not check and state == "pruned":

@@ -176,10 +176,10 @@ def assert_signed(certificate: str, ca: str) -> None:
         openssl("verify", "-no_check_time", "-no-CApath", "-no-CAstore", "-CAfile", file.name, text=certificate)
 
 
-def due_reason(key: Path, file: Path, wanted: dict[str, Any], now: float) -> str:
+def due_reason(key: Path, certificate_file: Path, wanted: dict[str, Any], now: float) -> str:
     """Return the reason why another certificate is due, empty if none is. wanted: the module's options by name."""
     try:
-        certificate = file.read_text()
+        certificate = certificate_file.read_text()
         if not fits(key, certificate):
             return "the key belongs to another certificate"
         if (has := subjects(certificate)) != {subject(name) for name in wanted["names"]}:
@@ -195,11 +195,11 @@ def due_reason(key: Path, file: Path, wanted: dict[str, Any], now: float) -> str
     return f"it expires in {max(0, end - now) / DAY:.0f} days" if end - now < RENEWAL * (end - begin) else ""
 
 
-def replaced(file: Path, wanted: dict[str, Any]) -> list[dict[str, str]]:
+def replaced(certificate_file: Path, wanted: dict[str, Any]) -> list[dict[str, str]]:
     """Return the certificates that a new certificate replaces, each once: {"content": PEM}."""
     found = [wanted["latest"]]
     try:
-        certificate = file.read_text()
+        certificate = certificate_file.read_text()
         assert_signed(certificate, wanted["ca"])
         found.append(certificate)
     except (OSError, CertificateError):
@@ -227,16 +227,19 @@ def files(path: str | Path) -> tuple[Path, Path, Path]:
 
 def request_if_due(path: str | Path, wanted: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return csr, reason and replaced; an empty csr if no certificate is due."""
-    key, following, file = files(path)
-    if not (reason := "requested by the operator" if wanted["renew"] else due_reason(key, file, wanted, time.time())):
+    key, next_key, certificate_file = files(path)
+    reason = due_reason(key, certificate_file, wanted, time.time())
+    if wanted["renew"]:
+        reason = "requested by the operator"
+    if not reason:
         if not check_mode:
-            following.unlink(missing_ok=True)
+            next_key.unlink(missing_ok=True)
         return {"csr": "", "reason": ""}
-    result = {"reason": reason, "replaced": replaced(file, wanted)}
+    result = {"reason": reason, "replaced": replaced(certificate_file, wanted)}
     created = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
     if not check_mode:
-        write_atomically(following, created, 0o600)
-        return result | {"csr": request(following, wanted["names"], wanted["revoked_url"])}
+        write_atomically(next_key, created, 0o600)
+        return result | {"csr": request(next_key, wanted["names"], wanted["revoked_url"])}
     with tempfile.NamedTemporaryFile("w") as trial:
         trial.write(created)
         trial.flush()
@@ -263,17 +266,17 @@ def allow_group(key: Path, group: str, check_mode: bool = False) -> bool:
 
 def install(path: str | Path, certificate: str, group: str = "") -> None:
     """Install a certificate and its key. Raises CertificateError if it belongs to another key."""
-    key, following, file = files(path)
-    if not fits(following, certificate):
-        raise CertificateError(f"the certificate does not belong to {following}")
+    key, next_key, certificate_file = files(path)
+    if not fits(next_key, certificate):
+        raise CertificateError(f"the certificate does not belong to {next_key}")
     if group:
-        allow_group(following, group)
+        allow_group(next_key, group)
     elif key.exists():  # the next key has the same readers
         of = key.stat()
-        os.chown(following, of.st_uid, of.st_gid)
-        os.chmod(following, of.st_mode & 0o777)
-    os.replace(following, key)
-    write_atomically(file, certificate)
+        os.chown(next_key, of.st_uid, of.st_gid)
+        os.chmod(next_key, of.st_mode & 0o777)
+    os.replace(next_key, key)
+    write_atomically(certificate_file, certificate)
 
 
 def install_ca(directory: Path, ca: str, check_mode: bool) -> dict[str, Any]:

@@ -13,28 +13,28 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: deploy_lock
-short_description: take, release or query the deploy lock
+short_description: acquire, release or query the deploy lock
 description:
   - The lock is a JSON file that names its holder. While it is held, other operations change nothing.
 options:
   path: {type: path, default: /var/lib/anynode/deploy.lock, description: the lock's file}
   state:
     type: str
-    choices: [held, released, query]
+    choices: [held, released, queried]
     required: true
-    description: C(query) only reports the holder.
-  holder: {type: dict, description: "the operation that takes or releases the lock; its C(id) must be unique"}
+    description: C(queried) only reports the holder.
+  holder: {type: dict, description: "the operation that acquires or releases the lock; its C(id) must be unique"}
   take_over: {type: str, default: "", description: id of an operation from which the lock may be taken}
 """
 
 EXAMPLES = r"""
-- name: Take the lock
+- name: Acquire the lock
   deploy_lock:
     state: held
     holder: {id: 20261130T120000Z-1a2b, by: ada@desk}
 
-- name: Report the holder
-  deploy_lock: {state: query}
+- name: Query the holder
+  deploy_lock: {state: queried}
 """
 
 RETURN = r"""
@@ -60,8 +60,8 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def take(path: Path, holder: Holder, take_over: str) -> tuple[Holder | None, Holder | None]:
-    """Take the lock.
+def acquire(path: Path, holder: Holder, take_over: str) -> tuple[Holder | None, Holder | None]:
+    """Acquire the lock.
 
     Returns (the operation that keeps it, None) if it is held by another one, else (None, the operation from which it
     was taken over or None).
@@ -91,7 +91,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/var/lib/anynode/deploy.lock"},
-            "state": {"type": "str", "choices": ["held", "released", "query"], "required": True},
+            "state": {"type": "str", "choices": ["held", "released", "queried"], "required": True},
             "holder": {"type": "dict"},
             "take_over": {"type": "str", "default": ""},
         },
@@ -100,10 +100,10 @@ def main() -> None:
     )
     args = module.params
     path = Path(args["path"])
-    if args["state"] == "query" or module.check_mode:
+    if args["state"] == "queried" or module.check_mode:
         module.exit_json(changed=False, held_by=read(path) or None, taken_from=None)
     if args["state"] == "held":
-        held_by, taken_from = take(path, args["holder"], args["take_over"])
+        held_by, taken_from = acquire(path, args["holder"], args["take_over"])
         module.exit_json(changed=False, held_by=held_by, taken_from=taken_from)
     release(path, args["holder"])
     module.exit_json(changed=False, held_by=None)

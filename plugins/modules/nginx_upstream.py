@@ -35,7 +35,9 @@ description:
     to a node that was drained or removed is open, or after C(timeout) seconds.
   - Without options, only reports.
 options:
-  servers: {type: dict, description: "C(address:port) by name of all nodes; default is no change"}
+  servers:
+    type: dict
+    description: "C(address:port) by name of all nodes; replaces the list of nodes, default is no change"
   server_options: {type: str, description: "nginx parameters of each server; default is no change"}
   keep: {type: list, elements: str, description: "Remove the nodes that are not listed, if a listed node is active"}
   drain: {type: list, elements: str, default: [], description: Nodes to drain}
@@ -44,7 +46,7 @@ options:
     type: list
     elements: str
     description: "Undrain only nodes that were drained with such a C(kind): C(drain), C(deployment) or C(unreachable)"
-  addresses: {type: dict, description: "C(address:port) by name; undrained nodes get this address"}
+  addresses: {type: dict, description: "C(address:port) by name; changes only the addresses of nodes in C(undrain)"}
   reason:
     type: dict
     default: {}
@@ -180,11 +182,14 @@ def reload() -> None:
         time.sleep(0.05)
 
 
-def left_addresses(before: Upstream, after: Upstream, drain: Collection[str]) -> list[str]:
-    """Return the addresses that get no new requests: of nodes that were active before, or are in `drain`."""
+def addresses_to_close(before: Upstream, after: Upstream, drain: Collection[str]) -> list[str]:
+    """Return the addresses whose connections must close.
+
+    These are active nodes that this change drains or removes, and nodes in `drain` that were drained before.
+    """
     old, new = before["nodes"], after["nodes"]
-    left = {name for name in old if name not in new or new[name]["drained"] is not None}
-    return [old[name]["address"] for name in left if old[name]["drained"] is None or name in drain]
+    inactive = {name for name in old if name not in new or new[name]["drained"] is not None}
+    return [old[name]["address"] for name in inactive if old[name]["drained"] is None or name in drain]
 
 
 def open_connections(addresses: Iterable[str]) -> int:
@@ -216,7 +221,8 @@ def apply(check_mode: bool, timeout: float, **options: Any) -> dict[str, Any]:
         options.get(name) is None for name in ("servers", "server_options", "keep")
     )
     config, count, changed = CONFIG / "upstream.conf", 0, False
-    loaded = config.with_name("upstream.conf.loaded")
+    # The copy differs if an earlier run was interrupted before nginx had loaded the file.
+    loaded_copy = config.with_name("upstream.conf.loaded")
     before = read_upstream()
     after, last_active = (before, []) if only_report else change(before, **options)
     files = [
@@ -226,16 +232,15 @@ def apply(check_mode: bool, timeout: float, **options: Any) -> dict[str, Any]:
     ]
     if not only_report and (before["nodes"] or after["nodes"]):
         is_active = run("systemctl", "is-active", "--quiet", "nginx")[0] == 0
-        # The copy differs if an earlier run was interrupted before nginx had loaded the file.
-        changed = read(loaded) != render(after) or any(is_outdated(file) for file in files)
+        changed = read(loaded_copy) != render(after) or any(is_outdated(file) for file in files)
         if changed and not check_mode:
             install(files)
             if is_active:
                 reload()
-            write_atomically(loaded, render(after))
+            write_atomically(loaded_copy, render(after))
         # Also without a change: an earlier run may have been interrupted, or its timeout may have been over.
         if is_active and not check_mode:
-            count = wait_until_closed(left_addresses(before, after, options.get("drain", ())), timeout)
+            count = wait_until_closed(addresses_to_close(before, after, options.get("drain", ())), timeout)
     return {
         "changed": changed,
         "diff": {"before_header": str(STATE / "upstream.json"), "before": dump(before), "after": dump(after)},

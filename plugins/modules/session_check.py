@@ -96,7 +96,7 @@ class SessionCheckError(Exception):
     """A step failed; the message is the failure as a user would notice it."""
 
 
-class Visit:
+class NodeClient:
     """Requests of a single user to the app nodes; logs in with one session at a time.
 
     The device cookie is kept between logins: while the login limiter delays unknown devices, a known device isn't
@@ -130,11 +130,11 @@ class Visit:
             raise SessionCheckError(f"{method} {self.urls[node]}{path}: {text}")
         return response.data
 
-    def login(self, node: str, account: dict[str, str]) -> None:
+    def login(self, node: str, credentials: dict[str, str]) -> None:
         """Log in with a new session."""
         for name in SESSION_COOKIES:
             self.cookies.pop(name, None)
-        self.assert_ok(node, "POST", "/api/login", account)
+        self.assert_ok(node, "POST", "/api/login", credentials)
 
     def read(self, origin: str, node: str, expected: dict[str, Any]) -> None:
         """Read the session that `origin` created, on a node. Raises SessionCheckError if it isn't as expected."""
@@ -150,32 +150,32 @@ class Visit:
             raise SessionCheckError(f"logged in on {origin}, but {node} shows {seen} instead of {expected}")
 
 
-def check_node(visit: Visit, origin: str, account: dict[str, str], pool: ThreadPoolExecutor) -> list[str]:
+def check_node(client: NodeClient, origin: str, credentials: dict[str, str], pool: ThreadPoolExecutor) -> list[str]:
     """Check the session of a login on `origin` on every other node; return the failures."""
-    names = list(visit.urls)
+    names = list(client.urls)
     others = [name for name in names if name != origin] or [origin]
     successor = names[(names.index(origin) + 1) % len(names)]
-    expected = {"user": account["username"], "started_on": origin, "note": f"written on {origin}"}
+    expected = {"user": credentials["username"], "started_on": origin, "note": f"written on {origin}"}
 
     def failure_of_read(node: str) -> str:
         try:
-            visit.read(origin, node, expected)
+            client.read(origin, node, expected)
         except SessionCheckError as error:
             return str(error)
         return ""
 
     try:
-        visit.login(origin, account)
-        visit.assert_ok(origin, "PUT", "/api/note", {"note": expected["note"]})
+        client.login(origin, credentials)
+        client.assert_ok(origin, "PUT", "/api/note", {"note": expected["note"]})
         if failures := [failure for failure in pool.map(failure_of_read, others) if failure]:
             return failures
-        visit.assert_ok(successor, "POST", "/api/counter")
+        client.assert_ok(successor, "POST", "/api/counter")
         for node in (successor, origin):
-            visit.read(origin, node, expected | {"counter": 1})
-        stolen = dict(visit.cookies)  # an attacker's copy of the cookie
-        visit.assert_ok(origin, "POST", "/api/logout")
-        visit.cookies = stolen
-        status = visit.request(successor, "GET", "/api/session").status
+            client.read(origin, node, expected | {"counter": 1})
+        stolen = dict(client.cookies)  # an attacker's copy of the cookie
+        client.assert_ok(origin, "POST", "/api/logout")
+        client.cookies = stolen
+        status = client.request(successor, "GET", "/api/session").status
         if status != 401:
             return [f"logged out on {origin}, still known on {successor} (status {status})"]
     except SessionCheckError as error:
@@ -184,9 +184,9 @@ def check_node(visit: Visit, origin: str, account: dict[str, str], pool: ThreadP
 
 
 def check_balancer(
-    url: str, nodes: list[str], account: dict[str, str], client: Client, seconds: float = BALANCER_SECONDS
+    url: str, nodes: list[str], credentials: dict[str, str], client: Client, seconds: float = BALANCER_SECONDS
 ) -> None:
-    """Log in through the balancer and read until every node has answered, for so many seconds at least.
+    """Log in through the balancer and read until every node has answered, for at most `seconds` plus 0.1 s per node.
 
     Raises SessionCheckError if a node doesn't know the session or doesn't answer, or if an unknown node answers.
     """
@@ -198,7 +198,7 @@ def check_balancer(
             raise SessionCheckError(str(error)) from error
         return response, response.headers.get("X-Node", "")
 
-    response, origin = request("POST", "/api/login", account)
+    response, origin = request("POST", "/api/login", credentials)
     if response.status != 200:
         raise SessionCheckError(f"POST {url}/api/login: expected 200, got {response.status} ({response.reason})")
     seen = {origin}
@@ -227,14 +227,14 @@ def shorten(failures: list[str], limit: int = 3) -> str:
     return text if len(failures) <= limit else f"{text}; and {len(failures) - limit} more failures"
 
 
-def check_nodes(visit: Visit, account: dict[str, str]) -> tuple[list[str], list[str]]:
+def check_nodes(client: NodeClient, credentials: dict[str, str]) -> tuple[list[str], list[str]]:
     """Check each node after the other; return the report's lines and the failures."""
     report, failures = [], []
-    others = len(visit.urls) - 1
+    others = len(client.urls) - 1
     done = f"login, read on {others} other node{'' if others == 1 else 's'}: ok"
     with ThreadPoolExecutor(READERS) as pool:
-        for name in visit.urls:
-            found = check_node(visit, name, account, pool)
+        for name in client.urls:
+            found = check_node(client, name, credentials, pool)
             failures += found
             report.append(f"{name}: {shorten(found) or (done if others else 'login, read on the same node: ok')}")
     if not others:
@@ -259,18 +259,18 @@ def main() -> None:
         supports_check_mode=False,  # it logs in
     )
     args = module.params
-    account = {"username": args["username"], "password": args["password"]}
+    credentials = {"username": args["username"], "password": args["password"]}
     names = list(args["nodes"])
-    visit = Visit({name: url_of(args["nodes"][name], args["node_port"]) for name in names}, args["timeout"])
-    report, failures = check_nodes(visit, account)
-    requests = {"logins": visit.sent.count("/api/login"), "all": len(visit.sent)}
+    node_client = NodeClient({name: url_of(args["nodes"][name], args["node_port"]) for name in names}, args["timeout"])
+    report, failures = check_nodes(node_client, credentials)
+    requests = {"logins": node_client.sent.count("/api/login"), "all": len(node_client.sent)}
     try:
-        cookies = {name: value for name, value in visit.cookies.items() if name not in SESSION_COOKIES}
+        cookies = {name: value for name, value in node_client.cookies.items() if name not in SESSION_COOKIES}
         if args["balancer_cookie"]:
             bypass, _, value = args["balancer_cookie"].partition("=")
             cookies[bypass] = value
         client = Client(args["timeout"], cookies, args["balancer_address"], tls_context(args["ca_file"]))
-        check_balancer(args["balancer_url"], names, account, client)
+        check_balancer(args["balancer_url"], names, credentials, client)
         nodes = ", ".join(names) if len(names) <= NAMED_NODES else f"all {len(names)} nodes"
         report.append(f"through the balancer, on {nodes}: ok")
     except (SessionCheckError, OSError) as error:

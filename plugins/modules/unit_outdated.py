@@ -13,7 +13,7 @@ description:
   - Use it with C(notify), in place of C(notify) on each task that writes a file. A handler is lost if a run is
     interrupted before the handlers' turn, and the next run finds the files in order; this module still reports that
     the unit runs with the older files.
-  - A unit that doesn't run is never outdated, but C(stopped).
+  - A unit that doesn't run is never outdated; C(needs_start) lists it.
 options:
   units:
     type: list
@@ -56,8 +56,9 @@ outdated:
   type: dict
   returned: success
   sample: {ssh.service: [/etc/ssh/sshd_config.d/00-anynode.conf]}
-stopped:
-  description: units that are not enabled and running, or whose unit files systemd has not loaded yet
+needs_start:
+  description: >-
+    units to enable, start or reload: disabled, not running, or changed on disk since systemd loaded them
   type: list
   elements: str
   returned: success
@@ -95,16 +96,16 @@ def main() -> None:
     command = ["systemctl", "show", "--timestamp=us+utc", f"--property={properties}", *(unit["name"] for unit in units)]
     blocks = module.run_command(command, check_rc=True)[1].strip().split("\n\n")
     outdated: dict[str, list[str]] = {}
-    stopped = []
+    needs_start = []
     for unit, block in zip(units, blocks, strict=True):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         runs = shown.get("ActiveState") in ("active", "reloading")
         if not (runs and shown.get("UnitFileState") == "enabled" and shown.get("NeedDaemonReload") == "no"):
-            stopped.append(unit["name"])
+            needs_start.append(unit["name"])
         since = shown.get(unit["since"])
         if runs and since and (files := newer(unit["paths"], parse(since))):
             outdated.setdefault(unit["name"], []).extend(files)
-    module.exit_json(changed=bool(outdated), outdated=outdated, stopped=sorted(set(stopped)))
+    module.exit_json(changed=bool(outdated), outdated=outdated, needs_start=sorted(set(needs_start)))
 
 
 if __name__ == "__main__":

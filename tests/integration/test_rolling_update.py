@@ -90,21 +90,21 @@ def updated(node: str, soak: int) -> list[str]:
 
 def test_nodes_are_drained_updated_checked_and_undrained_one_by_one(update: Update) -> None:
     """Nodes without a deployment come first, and only the first batch has a soak time."""
-    code, output = update.run(app1="outdated", app2="outdated", app3="fresh")
+    code, output = update.run(app1="rolling", app2="rolling", app3="first")
     assert code == 0, output
     assert update.events() == updated("app3", 0) + updated("app1", 75) + updated("app2", 0)
     assert update.audits() == 3
 
 
 def test_a_node_without_changes_is_left_alone(update: Update) -> None:
-    code, output = update.run(app1="none", app2="outdated", app3="none")
+    code, output = update.run(app1="none", app2="rolling", app3="none")
     assert code == 0, output
     assert update.events() == updated("app2", 75)
 
 
 def test_a_node_that_fails_is_restored_and_no_further_node_changes(update: Update) -> None:
     update.fail("check 192.0.2.32 2-b 0")
-    code, output = update.run(app1="outdated", app2="outdated", app3="outdated")
+    code, output = update.run(app1="rolling", app2="rolling", app3="rolling")
     assert code != 0
     assert update.events() == [
         *updated("app1", 75),
@@ -114,13 +114,13 @@ def test_a_node_that_fails_is_restored_and_no_further_node_changes(update: Updat
     text = " ".join(output.split())
     assert "app2: release 2-b with these settings does not work." in text
     assert "Run the health check: check 192.0.2.32 2-b 0 failed" in text
-    assert "It serves 1-a again, as before." in text
+    assert "The node serves 1-a again, as before." in text
     assert update.audits() == 2
 
 
 def test_all_nodes_of_a_batch_are_restored(update: Update) -> None:
     update.fail("active app2")
-    code, output = update.run(batch_size=2, app1="outdated", app2="outdated", app3="outdated")
+    code, output = update.run(batch_size=2, app1="rolling", app2="rolling", app3="rolling")
     assert code != 0
     events = update.events()
     for node in ("app1", "app2"):
@@ -130,13 +130,13 @@ def test_all_nodes_of_a_batch_are_restored(update: Update) -> None:
             f"undrain {node}",
         ]
     assert not [each for each in events if "app3" in each or each.startswith("good")]
-    assert "Another node of its batch failed or was lost." in output
+    assert "Another node of its batch failed or became unreachable." in output
 
 
 def test_a_node_that_can_not_be_restored_stays_drained(update: Update) -> None:
     update.fail("check 192.0.2.31 2-b 75")
     update.fail("restored app1")
-    code, output = update.run(app1="outdated", app2="outdated", app3="outdated")
+    code, output = update.run(app1="rolling", app2="rolling", app3="rolling")
     assert code != 0
     assert update.events()[-2:] == ["bad app1", "restored app1"]
     assert "Restoring failed, too (Restore the last good deployment: restored app1 failed)" in " ".join(output.split())
@@ -145,7 +145,7 @@ def test_a_node_that_can_not_be_restored_stays_drained(update: Update) -> None:
 def test_a_drain_that_fails_restores_the_whole_batch(update: Update) -> None:
     """The balancer is at fault, not the nodes; the batch is restored nevertheless."""
     update.fail("drain app2")
-    code, output = update.run(batch_size=3, app1="outdated", app2="outdated", app3="outdated")
+    code, output = update.run(batch_size=3, app1="rolling", app2="rolling", app3="rolling")
     assert code != 0
     events = update.events()
     assert [each for each in events if each.startswith("undrain")] == ["undrain app1", "undrain app2", "undrain app3"]

@@ -15,7 +15,7 @@ from lib.stub_app import Sessions, StubNode
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 check = load_module("plugins/modules/session_check.py")
-ACCOUNT = {"username": "demo", "password": "secret"}
+CREDENTIALS = {"username": "demo", "password": "secret"}
 StartNodes = Callable[..., list[StubNode]]
 
 
@@ -36,21 +36,21 @@ def start_nodes() -> Iterator[StartNodes]:
 
 
 def run_check(nodes: list[StubNode]) -> tuple[Any, list[str], list[str]]:
-    visit = check.Visit({node.name: node.url for node in nodes}, 10)
-    return visit, *check.check_nodes(visit, ACCOUNT)
+    client = check.NodeClient({node.name: node.url for node in nodes}, 10)
+    return client, *check.check_nodes(client, CREDENTIALS)
 
 
 @pytest.mark.parametrize("number", [2, 16, 64])
 def test_each_node_logs_in_once_and_is_read_on_every_other_one(start_nodes: StartNodes, number: int) -> None:
     nodes = start_nodes(number)
     start = time.monotonic()
-    visit, report, failures = run_check(nodes)
-    print(f"{number} nodes: {len(visit.sent)} requests in {time.monotonic() - start:.1f} s")
+    client, report, failures = run_check(nodes)
+    print(f"{number} nodes: {len(client.sent)} requests in {time.monotonic() - start:.1f} s")
     assert failures == []
     others = number - 1
     assert report == [f"{node.name}: login, read on {others} other node{'s' * (others > 1)}: ok" for node in nodes]
     assert [sum(path == "/api/login" for _, path, _ in node.requests) for node in nodes] == [1] * number
-    assert len(visit.sent) == number * (others + 7)  # login, note, counter, two reads, logout, refused
+    assert len(client.sent) == number * (others + 7)  # login, note, counter, two reads, logout, refused
     for node in nodes:  # each node reads the session of every other node, and of itself
         readers = {cookie.rpartition("session=")[2] for method, _, cookie in node.requests if method == "GET"}
         assert len(readers) == number
@@ -58,7 +58,7 @@ def test_each_node_logs_in_once_and_is_read_on_every_other_one(start_nodes: Star
 
 
 def test_a_single_node_is_checked_against_itself(start_nodes: StartNodes) -> None:
-    _visit, report, failures = run_check(start_nodes(1))
+    _client, report, failures = run_check(start_nodes(1))
     assert failures == []
     assert report == [
         "app1: login, read on the same node: ok",
@@ -67,13 +67,13 @@ def test_a_single_node_is_checked_against_itself(start_nodes: StartNodes) -> Non
 
 
 def test_sessions_that_are_not_shared_are_named_for_each_pair(start_nodes: StartNodes) -> None:
-    _visit, report, failures = run_check(start_nodes(2, shared=False))
+    _client, report, failures = run_check(start_nodes(2, shared=False))
     assert failures == ["logged in on app1, unknown on app2", "logged in on app2, unknown on app1"]
     assert report == [f"app1: {failures[0]}", f"app2: {failures[1]}"]
 
 
 def test_a_line_stays_short_when_many_nodes_fail(start_nodes: StartNodes) -> None:
-    _visit, report, failures = run_check(start_nodes(16, shared=False))
+    _client, report, failures = run_check(start_nodes(16, shared=False))
     assert len(failures) == 16 * 15
     assert report[0] == (
         "app1: logged in on app1, unknown on app2; logged in on app1, unknown on app3;"
@@ -86,7 +86,7 @@ def test_only_the_node_with_its_own_sessions_is_named(start_nodes: StartNodes, m
     monkeypatch.setattr(check, "READERS", 1)
     nodes = start_nodes(3)
     nodes[1].sessions = {}
-    _visit, _report, failures = run_check(nodes)
+    _client, _report, failures = run_check(nodes)
     assert failures == [
         "logged in on app1, unknown on app2",
         "logged in on app2, unknown on app1",
@@ -98,7 +98,7 @@ def test_only_the_node_with_its_own_sessions_is_named(start_nodes: StartNodes, m
 def test_a_counter_that_another_node_loses_is_noticed(start_nodes: StartNodes) -> None:
     nodes = start_nodes(3)
     nodes[1].loses_counter = True
-    _visit, report, failures = run_check(nodes)
+    _client, report, failures = run_check(nodes)
     assert len(failures) == 1
     assert failures[0].startswith("logged in on app1, but app2 shows {'user': 'demo'")
     assert [line for line in report if line.endswith(": ok")] == report[1:]
@@ -107,12 +107,12 @@ def test_a_counter_that_another_node_loses_is_noticed(start_nodes: StartNodes) -
 def test_a_session_that_outlives_its_logout_is_noticed(start_nodes: StartNodes) -> None:
     nodes = start_nodes(3)
     nodes[0].keeps_ended_sessions = True
-    _visit, _report, failures = run_check(nodes)
+    _client, _report, failures = run_check(nodes)
     assert failures == ["logged out on app1, still known on app2 (status 200)"]
 
 
 def test_a_step_counts_only_if_the_intended_node_has_answered(start_nodes: StartNodes) -> None:
-    _visit, _report, failures = run_check(start_nodes(2, app2="app1"))
+    _client, _report, failures = run_check(start_nodes(2, app2="app1"))
     assert failures == ["app2 was expected, but app1 answered"] * 2
 
 
@@ -126,14 +126,14 @@ def test_the_device_of_the_first_login_is_known_at_the_next_ones(start_nodes: St
 
 def test_through_the_balancer_every_node_must_answer_and_no_other(start_nodes: StartNodes) -> None:
     (node,) = start_nodes(1)
-    check.check_balancer(node.url, ["app1"], ACCOUNT, check.Client(10))
+    check.check_balancer(node.url, ["app1"], CREDENTIALS, check.Client(10))
     with pytest.raises(check.SessionCheckError, match="the balancer never used app2"):
-        check.check_balancer(node.url, ["app1", "app2"], ACCOUNT, check.Client(10), seconds=0.1)
+        check.check_balancer(node.url, ["app1", "app2"], CREDENTIALS, check.Client(10), seconds=0.1)
     node.answers_as = "app9"
     with pytest.raises(check.SessionCheckError, match="the balancer never used app1"):
-        check.check_balancer(node.url, ["app1"], ACCOUNT, check.Client(10), seconds=0.1)
+        check.check_balancer(node.url, ["app1"], CREDENTIALS, check.Client(10), seconds=0.1)
     with pytest.raises(check.SessionCheckError, match="the balancer uses app9, which the inventory doesn't list"):
-        check.check_balancer(node.url, [], ACCOUNT, check.Client(10))
+        check.check_balancer(node.url, [], CREDENTIALS, check.Client(10))
 
 
 def test_many_failures_are_shortened() -> None:
@@ -168,7 +168,7 @@ class Quiet(WSGIRequestHandler):
 
 
 def check_demo_app(urls: dict[str, str]) -> list[str]:
-    report, failures = check.check_nodes(check.Visit(urls, 10), {"username": USER, "password": PASSWORD})
+    report, failures = check.check_nodes(check.NodeClient(urls, 10), {"username": USER, "password": PASSWORD})
     assert len(report) == len(urls)
     return list(failures)
 

@@ -116,6 +116,6 @@ def test_an_operation_is_refused_while_another_holds_the_lock(play: Play, tmp_pa
     lock.write_text(json.dumps(INTERRUPTED | {"boot": "another"}))
     done = play("-e", "skip_unreachable=true")
     assert continued(done) == set()
-    assert "ada@desk holds the deploy lock since" in done.stdout
+    assert "ada@desk has held the deploy lock since" in done.stdout
     assert "-e deploy_lock_take_over=r1" in done.stdout
     assert json.loads(lock.read_text())["id"] == "r1"

@@ -20,26 +20,26 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_second_operation_gets_the_holder_of_the_lock(path: Path) -> None:
-    assert deploy_lock.take(path, ADA, "") == (None, None)
-    assert deploy_lock.take(path, BOB, "") == (ADA, None)
-    assert deploy_lock.take(path, ADA, "") == (None, None)
+    assert deploy_lock.acquire(path, ADA, "") == (None, None)
+    assert deploy_lock.acquire(path, BOB, "") == (ADA, None)
+    assert deploy_lock.acquire(path, ADA, "") == (None, None)
     deploy_lock.release(path, BOB)
     assert deploy_lock.read(path) == ADA
     deploy_lock.release(path, ADA)
-    assert deploy_lock.take(path, BOB, "") == (None, None)
+    assert deploy_lock.acquire(path, BOB, "") == (None, None)
 
 
 def test_the_lock_is_taken_over_only_from_the_named_operation(path: Path) -> None:
-    deploy_lock.take(path, ENDED, "")
-    assert deploy_lock.take(path, ADA, "another") == (ENDED, None)
-    assert deploy_lock.take(path, ADA, "ended") == (None, ENDED)
-    assert deploy_lock.take(path, BOB, "ended") == (ADA, None)
+    deploy_lock.acquire(path, ENDED, "")
+    assert deploy_lock.acquire(path, ADA, "another") == (ENDED, None)
+    assert deploy_lock.acquire(path, ADA, "ended") == (None, ENDED)
+    assert deploy_lock.acquire(path, BOB, "ended") == (ADA, None)
 
 
 def test_a_partially_written_lock_file_holds_nothing(path: Path) -> None:
     path.parent.mkdir()
     path.write_text('{"id": ')
-    assert deploy_lock.take(path, ADA, "") == (None, None)
+    assert deploy_lock.acquire(path, ADA, "") == (None, None)
 
 
 @pytest.mark.parametrize("held", [None, ENDED])
@@ -48,7 +48,7 @@ def test_of_two_simultaneous_operations_one_takes_the_lock(
 ) -> None:
     """Without mutual exclusion, both would read the file before either writes it."""
     if held:
-        deploy_lock.take(path, held, "")
+        deploy_lock.acquire(path, held, "")
     both_have_read, read = threading.Barrier(2), deploy_lock.read
 
     def slow_read(path: Path) -> Any:
@@ -59,5 +59,5 @@ def test_of_two_simultaneous_operations_one_takes_the_lock(
 
     monkeypatch.setattr(deploy_lock, "read", slow_read)
     with ThreadPoolExecutor() as operations:
-        ada, bob = operations.map(lambda holder: deploy_lock.take(path, holder, "ended"), [ADA, BOB])
+        ada, bob = operations.map(lambda holder: deploy_lock.acquire(path, holder, "ended"), [ADA, BOB])
     assert [ada, bob] in ([(None, held), (ADA, None)], [(BOB, None), (None, held)])

@@ -57,10 +57,10 @@ def test_an_undrained_node_gets_its_current_address(both: State) -> None:
 def test_connections_of_a_node_that_is_drained_already_are_waited_for_again(both: State) -> None:
     out = drained(both, "app2")
     for before in (both, out):
-        assert upstream.left_addresses(before, out, ["app2"]) == [TWO["app2"]]
-    assert upstream.left_addresses(out, out, []) == []
+        assert upstream.addresses_to_close(before, out, ["app2"]) == [TWO["app2"]]
+    assert upstream.addresses_to_close(out, out, []) == []
     only_first = both | {"nodes": {"app1": both["nodes"]["app1"]}}
-    assert upstream.left_addresses(both, only_first, []) == [TWO["app2"]]
+    assert upstream.addresses_to_close(both, only_first, []) == [TWO["app2"]]
 
 
 def test_the_first_reason_for_a_drained_node_stays(both: State) -> None:

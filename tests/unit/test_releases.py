@@ -36,19 +36,19 @@ def test_without_another_release_the_built_one_is_chosen_although_it_was_rolled_
     assert releases.release_to_deploy([node("2-b", None, "2-b")], "2-b")["release"] == "2-b"
 
 
-def plan(*targets: str, running: list[str], left: list[str]) -> dict[str, list[str]]:
-    return {"targets": list(targets), "running": running, "left": left}
+def plan(*targets: str, running: list[str], replaced: list[str]) -> dict[str, list[str]]:
+    return {"targets": list(targets), "running": running, "replaced": replaced}
 
 
 @pytest.mark.parametrize(
     ("reports", "named", "expected"),
     [
-        ([node("2-b", "1-a"), node("2-b", "1-a")], "", plan("1-a", running=["2-b"], left=["2-b"])),
-        ([node("2-b", "1-a"), node("2-b", "1-a")], "3-c", plan("3-c", running=["2-b"], left=["2-b"])),
-        ([node("2-b"), node("2-b")], "", plan(running=["2-b"], left=[])),
-        ([node("2-b", "1-a"), node("2-b", "0-z")], "", plan("1-a", "0-z", running=["2-b"], left=[])),
-        ([node("1-a", "0-z"), node()], "1-a", plan("1-a", running=["1-a", ""], left=[])),
-        ([node("2-b", "1-a"), UNREACHABLE], "", plan("1-a", running=["2-b"], left=["2-b"])),
+        ([node("2-b", "1-a"), node("2-b", "1-a")], "", plan("1-a", running=["2-b"], replaced=["2-b"])),
+        ([node("2-b", "1-a"), node("2-b", "1-a")], "3-c", plan("3-c", running=["2-b"], replaced=["2-b"])),
+        ([node("2-b"), node("2-b")], "", plan(running=["2-b"], replaced=[])),
+        ([node("2-b", "1-a"), node("2-b", "0-z")], "", plan("1-a", "0-z", running=["2-b"], replaced=[])),
+        ([node("1-a", "0-z"), node()], "1-a", plan("1-a", running=["1-a", ""], replaced=[])),
+        ([node("2-b", "1-a"), UNREACHABLE], "", plan("1-a", running=["2-b"], replaced=["2-b"])),
     ],
     ids=[
         "the last good release",
@@ -75,14 +75,14 @@ def test_a_release_that_was_rolled_back_is_no_target() -> None:
 
 def test_nodes_to_update_are_in_the_order_of_the_inventory() -> None:
     hostvars: dict[str, dict[str, str]] = {
-        "app3": {"app_update": "outdated"},
-        "app1": {"app_update": "outdated"},
+        "app3": {"app_update": "rolling"},
+        "app1": {"app_update": "rolling"},
         "app2": {"app_update": "none"},
         "app4": {},
     }
     names = ["app1", "app2", "app3", "app4", "app5"]
-    assert releases.nodes_to_update(names, hostvars, "outdated") == ["app1", "app3"]
-    assert releases.nodes_to_update(names, hostvars, "fresh") == []
+    assert releases.nodes_to_update(names, hostvars, "rolling") == ["app1", "app3"]
+    assert releases.nodes_to_update(names, hostvars, "first") == []
 
 
 def test_a_release_is_built_once_for_each_platform() -> None:

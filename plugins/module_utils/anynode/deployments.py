@@ -185,7 +185,9 @@ class Deployments:
         return deployment
 
     def prune(self, keep: int) -> list[str]:
-        """Remove old deployments and releases; return the names of those that were removed.
+        """Remove old deployments and releases, replace the secrets of the deployments that stay.
+
+        Returns the names of the removed directories, and "ID's secrets" for each deployment with replaced secrets.
 
         The newest `keep` stay, and so do the active deployment and those that a rollback could activate, with their
         releases. The record of a rollback stays although its release may go.

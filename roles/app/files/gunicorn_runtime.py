@@ -65,16 +65,16 @@ class SingleWriteWorker(ThreadWorker):  # type: ignore[misc,unused-ignore]
 
 
 # Held by the master's metrics thread while it works, and by the main thread while it forks. A worker that is forked
-# while the metrics thread holds a lock (of the log, of an import) would wait for that lock forever, deaf to SIGTERM.
+# while the metrics thread holds a lock (of the log, of an import) would wait for that lock forever and ignore SIGTERM.
 # The thread doesn't hold it while it waits for a client: a fork waits for a sum of counters, never for a slow client.
-no_fork = threading.RLock()  # its holder may fork
+fork_lock = threading.RLock()  # reentrant: the main thread also takes it in the before-fork hook
 
 
 class MetricsServer(socketserver.TCPServer):
     allow_reuse_address = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        with no_fork:
+        with fork_lock:
             super().handle_error(request, client_address)
 
 
@@ -88,7 +88,7 @@ if HAS_METRICS:
 
         def do_GET(self) -> None:
             connection, self.wfile = self.wfile, io.BytesIO()
-            with no_fork:
+            with fork_lock:
                 super().do_GET()
             connection.write(self.wfile.getvalue())
 
@@ -102,7 +102,7 @@ def start_metrics(server: Any, address: Address, port: int) -> None:
     # The socket is created before the first fork, so that each worker can close its inherited copy.
     MetricsServer.address_family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     server.metrics = MetricsServer((str(address), port), Handler, bind_and_activate=False)
-    os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release)
+    os.register_at_fork(before=fork_lock.acquire, after_in_parent=fork_lock.release, after_in_child=fork_lock.release)
     threading.Thread(target=_answer_scrapes, args=(server,), name="metrics", daemon=True).start()
 
 
@@ -117,7 +117,7 @@ def _answer_scrapes(server: Any) -> None:
 
 def _bind(server: Any, log: Any) -> bool:
     address, port = server.metrics.server_address[:2]
-    with no_fork:
+    with fork_lock:
         try:
             server.metrics.server_bind()
             server.metrics.server_activate()
