@@ -14,8 +14,7 @@ export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_STRATEGY := $(STRATEGY)
 PLAYBOOK = ansible-playbook -i $(INVENTORY)
-# More processes than cores of a small computer: a third of the time the tests wait for servers.
-PYTEST = pytest --numprocesses 4 --dist loadfile
+PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
