@@ -26,8 +26,6 @@ MARKUP = (
     (re.compile(r"\bL\(([^,)]*), *([^)]*)\)"), r"[\1](\2)"),
     (re.compile(r"\bU\(([^)]*)\)"), r"<\1>"),
 )
-# A task's module, as community.docker.docker_container or firewall.
-TASK_MODULE = re.compile(r"^ +(?:- )?((?:[a-z_]+\.){2}[a-z_0-9]+|[a-z_]+):", re.MULTILINE)
 # Names that stay in lower case at the beginning of a sentence.
 LOWER_CASE = ("`", "nginx", "gunicorn", "systemd", "mypy", "yamllint", "app_")
 TARGET = re.compile(r"^([a-z][a-z-]*):.*?## (.*)$", re.MULTILINE)
@@ -265,11 +263,21 @@ def make_page(root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def task_keys(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the keys of tasks, in blocks, too: the modules, and the keywords."""
+    keys: set[str] = set()
+    for task in tasks:
+        keys |= task.keys()
+        for part in ("block", "rescue", "always"):
+            keys |= task_keys(task.get(part, []))
+    return keys
+
+
 def used_modules(folder: Path, own: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return the collections and the modules of this project that tasks and handlers of a role use."""
     names = set()
     for path in [*folder.glob("tasks/**/*.yml"), *folder.glob("handlers/**/*.yml")]:
-        names |= set(TASK_MODULE.findall(path.read_text()))
+        names |= task_keys(yaml.safe_load(path.read_text()) or [])
     collections = {name.rpartition(".")[0] for name in names if name.count(".") == 2} - {"ansible.builtin"}
     return sorted(collections), sorted(names & set(own))
 

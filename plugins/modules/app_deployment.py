@@ -17,7 +17,7 @@ from ansible.module_utils.anynode.deployments import (
     timestamp,
     update_record,
 )
-from ansible.module_utils.anynode.files import write_atomically
+from ansible.module_utils.anynode.files import text_diff, write_atomically
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -232,8 +232,7 @@ def diff(before: Files, after: Files) -> list[dict[str, str]]:
         if any(isinstance(each, tuple) and not each[1] & 0o004 for each in (old, new)):
             entries.append({"prepared": f"{name}: the secrets changed; they are not shown"})
         else:
-            header = f"next/{name}"
-            entries.append({"before": _text(old), "after": _text(new), "before_header": header, "after_header": header})
+            entries.append(text_diff(f"next/{name}", _text(old), _text(new)))
     return entries
 
 

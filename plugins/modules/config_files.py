@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.anynode.files import directives, write_atomically
+from ansible.module_utils.anynode.files import directives, text_diff, write_atomically
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -83,7 +83,7 @@ def diff(file: dict[str, Any], secret: bool) -> dict[str, str]:
     if secret:
         return {"prepared": f"{path}: the secrets changed; they are not shown\n"}
     before = path.read_text() if path.is_file() else ""
-    return {"before_header": str(path), "after_header": str(path), "before": before, "after": file["content"]}
+    return text_diff(path, before, file["content"])
 
 
 def rejection(module: AnsibleModule, file: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.anynode.files import directives
+from ansible.module_utils.anynode.files import directives, text_diff
 from ansible.module_utils.anynode.nginx import (
     CONFIG,
     STATE,
@@ -101,12 +101,9 @@ def apply(
     if sandbox is not None and directives(sandbox) != directives(read(SANDBOX) or ""):
         files.append(File(SANDBOX, sandbox))
     diff = [
-        {
-            "before_header": str(file.path),
-            "after_header": str(file.path),
-            "before": read(file.path) or "" if file.mode == 0o644 else "(secret)\n",
-            "after": file.content if file.mode == 0o644 else "(changed)\n",
-        }
+        text_diff(file.path, read(file.path) or "", file.content)
+        if file.mode == 0o644
+        else text_diff(file.path, "(secret)\n", "(changed)\n")
         for file in files
         if is_outdated(file)
     ]

@@ -28,7 +28,9 @@ TASKS = """---
   community.docker.docker_container:
     name: a
 - name: Query Redis
-  redis_status: {port: 1}
+  redis_status:
+    port: 1
+    redis_validate: an option, although a module has this name
   when: true
 - name: Copy a file
   ansible.builtin.copy: {content: "", dest: /a}
@@ -120,6 +122,7 @@ def test_the_readme_of_a_role_lists_options_and_dependencies(tree: Path) -> None
     assert "- Collection `community.docker`" in lines
     assert "- Module [redis_status](../../docs/reference/modules.md#redis_status)" in lines
     assert not [line for line in lines if "builtin" in line]
+    assert not [line for line in lines if "redis_validate" in line]
 
 
 def test_make_targets_are_those_that_make_lists(tree: Path) -> None:

@@ -36,6 +36,11 @@ def directives(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.split(maxsplit=1)[:1] not in ([], ["#"], [";"], ["//"])]
 
 
+def text_diff(path: str | Path, before: str, after: str) -> dict[str, str]:
+    """Return the difference between two texts of a file in Ansible's format."""
+    return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
+
+
 def read_json(path: Path, default: Any = None) -> Any:
     """Return the content of a JSON file, or `default` if the file doesn't exist or isn't valid JSON."""
     try:
