@@ -93,6 +93,12 @@ def test_a_worker_that_dies_loses_no_count_and_leaves_no_file(node: Node) -> Non
     assert node.files() == WORKERS
 
 
+def test_a_file_that_a_worker_has_created_and_not_yet_filled_is_no_count(node: Node) -> None:
+    node.request_each("/", 1)
+    (node.counts / "counter_1-1.db").touch()
+    assert node.requests_without_session() == WORKERS
+
+
 def test_new_workers_count_beside_old_workers_that_still_serve(node: Node) -> None:
     node.request_each("/", 2)
     before = node.workers()

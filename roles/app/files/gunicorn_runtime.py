@@ -12,6 +12,8 @@ import socket
 import socketserver
 import threading
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
@@ -80,6 +82,16 @@ class MetricsServer(socketserver.TCPServer):
 
 if HAS_METRICS:
 
+    class Collector(multiprocess.MultiProcessCollector):
+        """Sums the files of all workers, except those that a worker has created and not yet filled.
+
+        prometheus-client creates a file and then extends it; in between, its own collector fails at the empty file.
+        """
+
+        def collect(self) -> Iterable[Any]:
+            files = [file for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db") if _size(file)]
+            return self.merge(map(str, files))  # type: ignore[no-untyped-call,unused-ignore]
+
     class Handler(MetricsHandler):
         """Answers a scrape. The response is complete before the first byte is sent."""
 
@@ -93,12 +105,19 @@ if HAS_METRICS:
             connection.write(self.wfile.getvalue())
 
 
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # of a worker that has just ended
+        return 0
+
+
 def start_metrics(server: Any, address: Address, port: int) -> None:
     """Answer scrapes at an address and port from a thread of the master `server`; for gunicorn's hook when_ready."""
     if not HAS_METRICS:
         server.log.warning("metrics: none, the app has no prometheus-client")
         return
-    multiprocess.MultiProcessCollector(Handler.registry)  # type: ignore[no-untyped-call,unused-ignore]
+    Collector(Handler.registry)  # type: ignore[no-untyped-call,unused-ignore]
     # The socket is created before the first fork, so that each worker can close its inherited copy.
     MetricsServer.address_family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     server.metrics = MetricsServer((str(address), port), Handler, bind_and_activate=False)
