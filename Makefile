@@ -14,7 +14,7 @@ export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_STRATEGY := $(STRATEGY)
 PLAYBOOK = ansible-playbook -i $(INVENTORY)
-PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST = pytest --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +46,11 @@ lint: .venv/tests test-tools ## run the static checks of code, playbooks and wor
 	@scripts/lint
 
 unit: .venv/tests ## run the tests that start no server
-	$(PYTEST) $(ARGS) tests/unit
+	$(PYTEST) --numprocesses auto --maxprocesses 4 $(ARGS) tests/unit
 
+# Four processes on any number of cores: the tests wait for servers a third of the time.
 integration: .venv/tests test-tools ## run the tests that start servers on this computer
-	$(PYTEST) $(ARGS) tests/integration
+	$(PYTEST) --numprocesses 4 $(ARGS) tests/integration
 
 molecule: .venv/tests engine ## run a scenario on its own hosts, such as make molecule SCENARIO=operations
 	molecule test --no-command-borders -s $(SCENARIO)

@@ -19,7 +19,7 @@ from .load_process import Running, assert_no_errors, load
 # `make load-test` names a file for the figures. Then the load has its full size, and waits are asserted.
 # Otherwise only counts are asserted: on a busy computer, pauses have other causes than the deployment.
 FIGURES = os.environ.get("ANYNODE_LOAD_TEST")
-SIZE: dict[str, Any] = {"requests": 20_000, "rate": 250} if FIGURES else {"requests": 1000, "rate": 80}
+SIZE: dict[str, Any] = {"requests": 20_000, "rate": 250} if FIGURES else {"requests": 800, "rate": 60, "users": 10}
 
 
 class Load:
