@@ -96,6 +96,26 @@ def test_a_page_that_fails_is_named(url: str) -> None:
         app_health_check.HealthCheck(url, 10).assert_ok("GET", "/")
 
 
+def test_a_release_that_is_never_ready_is_named(url: str) -> None:
+    Handler.script = [500]
+    with pytest.raises(app_health_check.HealthCheckError, match="not ready after 0 s: GET /readyz: 500"):
+        app_health_check.wait_until_ready(app_health_check.HealthCheck(url, 10), "1-a", seconds=0)
+
+
+def test_another_release_is_not_taken_for_the_deployed_release(url: str) -> None:
+    Handler.script = [200]
+    with pytest.raises(app_health_check.HealthCheckError, match="release 1-a answers, not 1-b"):
+        app_health_check.wait_until_ready(app_health_check.HealthCheck(url, 10), "1-b", seconds=0)
+
+
+def test_a_release_that_answers_slowly_is_named() -> None:
+    """At any request of the health check."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check = app_health_check.HealthCheck(f"http://127.0.0.1:{server.getsockname()[1]}", 0.1)
+        with pytest.raises(app_health_check.HealthCheckError, match="GET .*/: no response within 0.1 s"):
+            app_health_check.check_login(check, "ada", "secret", "1-a")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "report"),
     [

@@ -36,7 +36,7 @@ def test_a_failed_run_is_logged_where_it_changed_a_node(cluster: Cluster) -> Non
     # Port 1: not the source port of tests/lib/port_scan.py, whose probes would be taken for answers to the node.
     first = cluster.apps[0]
     before = len(audit_log(cluster, first))
-    run = cluster.playbook("site.yml", "--tags", "app", "-e", "app_redis_port=1", "-e", "app_start_seconds=10")
+    run = cluster.playbook("site.yml", "--tags", "app", "-e", "app_redis_port=1", "-e", "app_start_seconds=5")
     assert not run.ok
     assert "with these settings" in run.words
     assert len(audit_log(cluster, first)) == before + 1

@@ -92,29 +92,6 @@ def test_the_balancer_answers_when_no_node_does(cluster: Cluster, stop: Callable
     assert "No app node answers" in answer.text
 
 
-def test_nginx_is_reloaded_and_never_restarted(cluster: Cluster) -> None:
-    """By a run of its tag, which runs no task of another service.
-
-    A run before was killed between writing the setting and loading it, so the file is already as it should be.
-    """
-    main_pid = "systemctl show --value --property MainPID nginx.service"
-    workers = "pgrep -u www-data nginx"
-    setting = ("--tags", "nginx", "-e", "nginx_read_timeout=29s")
-    before, old = cluster.run(cluster.balancer, main_pid), set(cluster.run(cluster.balancer, workers).split())
-    try:
-        cluster.interrupt("roles/nginx/ unit_outdated", "site.yml", *setting)
-        assert "29s" in cluster.run(cluster.balancer, "cat /etc/nginx/nginx.conf")
-        assert old & set(cluster.run(cluster.balancer, workers).split()), "the interrupted run loaded the setting"
-        run = cluster.converge(*setting)
-        assert cluster.run(cluster.balancer, main_pid) == before
-        assert eventually(lambda: not old & set(cluster.run(cluster.balancer, workers).split()))
-    finally:
-        cluster.converge("--tags", "nginx")
-    assert "nginx" in run.roles
-    files = {task["file"] for task in run.tasks if task["file"].startswith(("roles/app/", "roles/redis/"))}
-    assert files <= {"roles/app/tasks/build.yml"}, "the start of a run builds the release"
-
-
 def test_a_clients_address_cant_be_forged(cluster: Cluster) -> None:
     """Neither the balancer nor a node that is queried directly trusts a client's header."""
     forged = {"X-Forwarded-For": "203.0.113.9"}

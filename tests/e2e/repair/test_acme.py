@@ -52,13 +52,19 @@ def presented(cluster: Cluster) -> str:
 
 
 def test_an_acme_server_issues_the_certificate_and_certbot_renews_it(cluster: Cluster, acme: tuple[str, ...]) -> None:
-    """nginx presents both without a restart, the session check passes, and a second run changes nothing."""
+    """nginx presents both without a restart, the session check passes, and a second run changes nothing.
+
+    The second run also shows that a tag runs no task of another service.
+    """
     main_pid = "systemctl show --value --property MainPID nginx"
     before = cluster.run(cluster.balancer, main_pid)
     cluster.converge("--tags", "nginx,verify", *acme)
     first = presented(cluster)
     assert "Pebble" in first
-    assert cluster.converge("--tags", "nginx", *acme).idempotent
+    run = cluster.converge("--tags", "nginx", *acme)
+    assert run.idempotent
+    assert "nginx" in run.roles
+    assert [task for task in run.tasks if task["file"].startswith(("roles/app/", "roles/redis/"))] == []
     assert presented(cluster) == first
     due = "sed -i 's/.*renew_before_expiry.*/renew_before_expiry = {} days/' /etc/letsencrypt/renewal/anynode.conf"
     cluster.run(cluster.balancer, f"{due.format(9999)} && systemctl start certbot.service")  # as its timer does

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 
 import pytest
-from lib.cluster import SECRETS, Cluster
+from lib.cluster import SECRETS, Cluster, eventually
 from lib.deployments import deployment_ids, pids
 
 # Replaces tar: leaves the app out, and fails.
@@ -28,11 +28,21 @@ def test_an_incomplete_release_is_never_used(cluster: Cluster) -> None:
         cluster.run(node, "rm /usr/local/bin/tar")
 
 
+MAIN_PID = "systemctl show --value --property MainPID {}"
+
+
+def nginx_workers(cluster: Cluster) -> set[str]:
+    """Return the processes that answer requests on the balancer."""
+    return set(cluster.run(cluster.balancer, "pgrep -u www-data nginx").split())
+
+
 @dataclass
 class Before:
-    """The cluster before two runs were interrupted: processes, deployments, the current release of the first node."""
+    """The cluster before runs were interrupted: processes, deployments, the current release of the first node."""
 
     redis: str
+    nginx: str
+    nginx_workers: set[str]
     pids: list[str]
     deployments: dict[str, str]
     release: str
@@ -40,26 +50,30 @@ class Before:
 
 @pytest.fixture(scope="module")
 def continued(cluster: Cluster) -> Before:
-    """Interrupt a run of Redis and a run of the app after their files were written; run both again, and complete.
+    """Interrupt runs of Redis, nginx and the app after their files were written; run all three again, and complete.
 
     On the first node there are seven old releases by then.
     """
-    main_pid = "systemctl show --value --property MainPID redis-server"
     node = cluster.apps[0]
     before = Before(
-        redis=cluster.run(cluster.redis, main_pid),
+        redis=cluster.run(cluster.redis, MAIN_PID.format("redis-server")),
+        nginx=cluster.run(cluster.balancer, MAIN_PID.format("nginx")),
+        nginx_workers=nginx_workers(cluster),
         pids=pids(cluster, *cluster.apps),
         deployments=deployment_ids(cluster),
         release=cluster.run(node, "readlink /srv/anynode/current/release"),
     )
     cluster.run(node, "cd /srv/anynode/releases && for i in 1 2 3 4 5 6 7; do mkdir old-$i; sleep 0.01; done")
-    settings = ("-e", "redis_maxmemory=200mb", "-e", "app_threads=7")
+    settings = ("-e", "redis_maxmemory=200mb", "-e", "app_threads=7", "-e", "nginx_read_timeout=29s")
     cluster.interrupt("roles/redis/ unit_outdated", "site.yml", "--tags", "redis", *settings)
+    cluster.interrupt("roles/nginx/ unit_outdated", "site.yml", "--tags", "nginx", *settings)
     cluster.interrupt("playbooks/internal/rolling_update.yml nginx_upstream", "site.yml", "--tags", "app", *settings)
-    assert cluster.run(cluster.redis, main_pid) == before.redis
+    assert cluster.run(cluster.redis, MAIN_PID.format("redis-server")) == before.redis
     assert "maxmemory 200mb" in cluster.run(cluster.redis, "cat /etc/redis/anynode.conf")
+    assert "29s" in cluster.run(cluster.balancer, "cat /etc/nginx/nginx.conf")
+    assert before.nginx_workers & nginx_workers(cluster), "the interrupted run loaded the setting"
     assert pids(cluster, *cluster.apps) == before.pids
-    cluster.converge("--tags", "redis,app", *settings)
+    cluster.converge("--tags", "redis,nginx,app", *settings)
     return before
 
 
@@ -74,6 +88,11 @@ def test_a_setting_that_was_written_but_not_loaded_is_loaded_by_the_next_run(
     assert cluster.run(cluster.redis, query).split()[-1] == str(200 * 2**20)
     assert not set(continued.pids) & set(pids(cluster, *cluster.apps))
     assert not set(continued.deployments.values()) & set(deployment_ids(cluster).values())
+
+
+def test_nginx_is_reloaded_and_never_restarted(cluster: Cluster, continued: Before) -> None:
+    assert cluster.run(cluster.balancer, MAIN_PID.format("nginx")) == continued.nginx
+    assert eventually(lambda: not continued.nginx_workers & nginx_workers(cluster))
 
 
 def test_an_incomplete_release_is_uploaded_again(cluster: Cluster, continued: Before) -> None:
