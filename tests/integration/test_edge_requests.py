@@ -1,8 +1,10 @@
 """Request smuggling and forged headers: raw bytes to a real nginx, and the requests that its node receives."""
 
+import json
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from email.message import Message
 from typing import Any
 
@@ -250,18 +252,28 @@ class H2:
 
     def request(self, headers: Pairs, body: bytes = b"") -> int | None:
         """Send a request; return its status, or None if nginx resets the stream or the connection."""
+        return self.exchange(headers, body)[0]
+
+    def exchange(self, headers: Pairs, body: bytes = b"") -> tuple[int | None, bytes]:
+        """Send a request; return its status, as request() does, and the body of the response."""
         block = b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in headers)
         self.connection.sendall(self.frame(1, 4 if body else 5, 1, block))
-        if body:
-            self.connection.sendall(self.frame(0, 1, 1, body))
+        frames = [body[start : start + 16_384] for start in range(0, len(body), 16_384)]  # the default maximum
+        with suppress(ConnectionError):  # nginx may refuse the request by its headers
+            for number, part in enumerate(frames, 1):
+                self.connection.sendall(self.frame(0, number == len(frames), 1, part))
+        status, content = None, b""
         with self.connection, self.connection.makefile("rb") as received:
             while head := received.read(9):
                 payload = received.read(int.from_bytes(head[:3], "big"))
-                if head[3] == 1:
-                    return self.STATUS.get(payload[0]) or int(payload[2:5])
-                if head[3] in (3, 7):  # RST_STREAM, GOAWAY
+                if head[3] == 0:
+                    content += payload
+                elif head[3] == 1:
+                    status = self.STATUS.get(payload[0]) or int(payload[2:5])
+                ends = head[3] in (0, 1) and head[4] & 1  # END_STREAM
+                if ends or head[3] in (3, 7):  # RST_STREAM, GOAWAY
                     break
-        return None
+        return status, content
 
 
 def h2_request(
@@ -280,6 +292,29 @@ def test_http_2_is_supported(edge: Balancer, heads: list[Head]) -> None:
     assert H2(edge).request(h2_request(edge, (b"x-fine", b"passes"))) == 200
     ((line, headers),) = heads
     assert (line, headers["Host"], headers["X-Fine"]) == ("GET /page HTTP/1.1", "localhost", "passes")
+
+
+BODY = b"x" * 70_000  # more than nginx_max_body_bytes
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "options", "body"),
+    [
+        (413, [(b"content-length", b"70000")], {"method": b"POST"}, BODY),
+        (413, [], {"method": b"POST"}, BODY),
+        (400, [], {"path": b"/%00"}, b""),
+        (404, [], {"path": b"/.balancer/error.json"}, b""),
+        (405, [], {"method": b"TRACE"}, b""),
+        (421, [], {"authority": b"evil.example"}, b""),
+    ],
+    ids=["too large", "too large without length", "malformed", "internal page", "method", "host"],
+)
+def test_errors_over_http_2_have_the_page_of_the_balancer(
+    edge: Balancer, status: int, more: Pairs, options: dict[str, Any], body: bytes
+) -> None:
+    seen, page = H2(edge).exchange(h2_request(edge, *more, **options), body)
+    assert seen == status
+    assert json.loads(page).keys() == {"error", "request_id"}
 
 
 INJECTED = b"x\r\nTransfer-Encoding: chunked\r\n\r\n" + SMUGGLED
