@@ -47,7 +47,7 @@ def assert_answered(edge: Balancer, refusal: int, path: str = "/", **headers: st
 
 @pytest.mark.parametrize("size", [1000, 4075, 4076, 4094, 4095, 8100, 8170, 8175, 8176, 8177, 8190, 8191, 8192, 9000])
 def test_a_long_address(edge: Balancer, size: int) -> None:
-    """A request line may have 8 KiB in nginx, and 4,094 bytes in gunicorn unless it is told otherwise."""
+    """A request line may have 8 KiB in nginx, and 4,094 bytes in gunicorn by default."""
     status = assert_answered(edge, 414, path="/" + "x" * (size - 1))
     assert (status == 200) == (size <= 8177)
 
@@ -60,7 +60,7 @@ def test_a_long_header(edge: Balancer, size: int) -> None:
 
 @pytest.mark.parametrize("count", [90, 100, 101, 500])
 def test_many_headers(edge: Balancer, count: int) -> None:
-    """gunicorn refuses more than 100 unless it is told otherwise."""
+    """gunicorn refuses more than 100 by default."""
     assert assert_answered(edge, 431, **{f"X-{number}": "a" for number in range(count)}) == 200
 
 
