@@ -257,6 +257,37 @@ def test_the_client_address_of_a_header_is_used_from_trusted_proxies_only(
     assert [headers["X-Forwarded-For"] for _line, headers in heads] == [client]
 
 
+@pytest.mark.parametrize(
+    ("source", "proto", "status"),
+    [
+        ("127.0.0.9", "https", 200),
+        ("127.0.0.9", "http", 308),
+        ("127.0.0.9", "", 308),
+        ("127.0.0.8", "https", 308),
+    ],
+)
+def test_a_trusted_proxy_may_end_the_clients_tls(
+    edge: Balancer, heads: list[Head], source: str, proto: str, status: int
+) -> None:
+    """It connects by HTTP; a redirect to HTTPS would come back to it without end."""
+    header = f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-For: 192.0.2.7\r\n".encode()
+    with edge.connect(plain=True, source=source) as connection:
+        connection.sendall(request(edge, headers=header))
+        response = connection.recv(65536)
+    assert statuses(response) == [status]
+    forwarded = [(headers["X-Forwarded-Proto"], headers["X-Forwarded-For"]) for _line, headers in heads]
+    assert forwarded == ([("https", "192.0.2.7")] if status == 200 else [])
+    assert (b"Strict-Transport-Security" in response) == (status == 200)
+
+
+def test_a_scheme_is_not_taken_from_a_client_or_downgraded_by_a_proxy(edge: Balancer, heads: list[Head]) -> None:
+    for source in ("127.0.0.8", "127.0.0.9"):
+        with edge.connect(source=source) as connection:
+            connection.sendall(request(edge, headers=b"X-Forwarded-Proto: http\r\n"))
+            connection.recv(65536)
+    assert [headers["X-Forwarded-Proto"] for _line, headers in heads] == ["https", "https"]
+
+
 class H2:
     """A minimal HTTP/2 client that sends frames which no library would send."""
 
