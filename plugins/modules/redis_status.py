@@ -4,6 +4,7 @@
 from typing import Any, Protocol
 
 from ansible.module_utils.anynode.redis import Redis, RedisError
+from ansible.module_utils.anynode.units import log_lines, remedy
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -43,6 +44,19 @@ options:
     type: float
     default: 3
     description: timeout of each reply, in seconds
+  unit:
+    type: str
+    default: redis-server.service
+    description: systemd unit of Redis; if Redis doesn't answer, its last message is part of the reason
+  log_files:
+    type: list
+    elements: path
+    default: []
+    description: files to which Redis writes messages, beside the journal
+  remedies:
+    type: dict
+    default: {}
+    description: remedies by regular expression that finds their cause in a message
 """
 
 EXAMPLES = r"""
@@ -129,10 +143,18 @@ def main() -> None:
             "sessions": {"type": "str", "required": True},
             "keys": {"type": "int", "default": 100000},
             "seconds": {"type": "float", "default": 3},
+            "unit": {"type": "str", "default": "redis-server.service"},
+            "log_files": {"type": "list", "elements": "path", "default": []},
+            "remedies": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, status=status(module.params))
+    args = module.params
+    found = status(args)
+    if found.get("redis_version") is None and (lines := log_lines(module.run_command, args["unit"], args["log_files"])):
+        parts = (found["reason"], f"last message: {lines[-1]}", remedy(lines, args["remedies"]))
+        found["reason"] = "; ".join(filter(None, parts))
+    module.exit_json(changed=False, status=found)
 
 
 if __name__ == "__main__":

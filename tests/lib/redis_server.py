@@ -148,8 +148,11 @@ class RedisServer:
             except BusyLoadingError:
                 return self
             except RedisError:
+                if self._process.poll() is not None:
+                    break
                 time.sleep(0.01)
-        pytest.fail(f"{self._program} did not start within 10 s")
+        self.kill()
+        pytest.fail(f"{self._program} did not start: exit status {self._process.poll()}, or not within 10 s")
 
     @property
     def pid(self) -> int:

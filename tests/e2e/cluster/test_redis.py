@@ -46,6 +46,8 @@ def test_redis_is_configured_to_keep_sessions(cluster: Cluster) -> None:
     assert admin(cluster, "config get appendfsync").split()[1] == "everysec"
     assert admin(cluster, "config get maxmemory-policy").split()[1] == "noeviction"
     assert int(admin(cluster, "config get maxmemory").split()[1]) == 256 * 2**20
+    # Loading the data may take minutes.
+    assert cluster.run(cluster.redis, "systemctl show --value -p TimeoutStartUSec redis-server") == "infinity"
 
 
 def test_sessions_survive_a_crash_of_redis(cluster: Cluster) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -110,6 +112,21 @@ def test_old_releases_are_pruned_but_never_the_current_release(cluster: Cluster,
     assert sorted(names) == sorted([current, *(f"old-{number}" for number in range(3, 8))])
     assert cluster.run(node, "readlink /srv/anynode/current/release") == continued.release
     cluster.run(node, "rm -r /srv/anynode/releases/old-*")
+
+
+def test_a_redis_that_can_not_start_is_reported_with_the_remedy(cluster: Cluster) -> None:
+    """Zeros at the end of its append-only file, as a power failure leaves them."""
+    client = cluster.log_in(cluster.apps[0])
+    time.sleep(1.5)  # writes are on disk within a second
+    damage = "for file in /var/lib/redis/appendonlydir/*.incr.aof; do head -c 4096 /dev/zero >> $file; done"
+    cluster.run(cluster.redis, f"systemctl stop redis-server; {damage}; systemctl start --no-block redis-server")
+    run = cluster.playbook("site.yml", "--tags", "redis")
+    assert not run.ok
+    assert "Bad file format reading the append only file" in run.words
+    found = re.search(r"cp -a .*? && systemctl restart redis-server", run.words)
+    assert found, run.output
+    cluster.run(cluster.redis, found[0])
+    assert eventually(lambda: client.get(cluster.apps[0]).status_code == 200)
 
 
 def test_lost_hosts_are_created_again_though_a_run_was_killed_meanwhile(cluster: Cluster) -> None:

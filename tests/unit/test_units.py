@@ -1,0 +1,111 @@
+"""A unit that doesn't start is reported with its last messages and the remedy of a known cause."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from lib.ansible_runs import load_module
+
+unit_state = load_module("plugins/modules/unit_state.py")
+
+JOURNAL = """\
+Starting redis-server.service - Advanced key-value store...
+redis-server.service: Main process exited, code=exited, status=1/FAILURE
+*** FATAL CONFIG FILE ERROR ***
+redis-server.service: Failed with result 'exit-code'.
+Failed to start redis-server.service - Advanced key-value store.
+"""
+
+
+class Ended(Exception):
+    """Carries the result of the module."""
+
+
+class Host:
+    """systemctl and journalctl of a host, and a module that runs there."""
+
+    def __init__(
+        self, active: str = "active", file: str = "enabled", reload: str = "no", failing: bool = False
+    ) -> None:
+        self.shown = f"ActiveState={active}\nUnitFileState={file}\nNeedDaemonReload={reload}\n"
+        self.failing = failing
+        self.commands: list[str] = []
+        self.run_command_environ_update: dict[str, str] = {}
+
+    def run_command(self, command: list[str], check_rc: bool = False) -> tuple[int, str, str]:
+        if command[:2] == ["systemctl", "show"]:
+            return 0, self.shown, ""
+        if command[0] == "journalctl":
+            return 0, JOURNAL, ""
+        self.commands.append(" ".join(command[1:]))
+        return int(self.failing and not check_rc), "", ""
+
+    def fail_json(self, msg: str) -> NoReturn:
+        raise Ended({"msg": msg})
+
+    def exit_json(self, **result: Any) -> NoReturn:
+        raise Ended(result)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run the module on a host; return its result."""
+
+    def run(host: Host, state: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        params = {"name": "redis-server.service", "state": state, "enabled": True, "log_files": [], "remedies": {}}
+        monkeypatch.setattr(host, "params", params | options, raising=False)
+        monkeypatch.setattr(host, "check_mode", check_mode, raising=False)
+        monkeypatch.setattr(unit_state, "AnsibleModule", lambda **_: host)
+        with pytest.raises(Ended) as ended:
+            unit_state.main()
+        result: dict[str, Any] = ended.value.args[0]
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("host", "state", "commands"),
+    [
+        (Host(), "started", []),
+        (Host(active="inactive"), "started", ["start redis-server.service"]),
+        (Host(active="activating"), "started", ["start redis-server.service"]),
+        (Host(active="reloading"), "started", []),
+        (Host(file="disabled"), "started", ["enable redis-server.service"]),
+        (Host(reload="yes"), "started", ["daemon-reload"]),
+        (Host(reload="yes"), "restarted", ["daemon-reload", "restart redis-server.service"]),
+        (Host(active="inactive"), "reloaded", ["reload-or-restart redis-server.service"]),
+    ],
+)
+def test_commands(run: Callable[..., dict[str, Any]], host: Host, state: str, commands: list[str]) -> None:
+    assert run(host, state) == {"changed": bool(commands)}
+    assert host.commands == commands
+
+
+def test_check_mode_changes_nothing(run: Callable[..., dict[str, Any]]) -> None:
+    host = Host(active="inactive", file="disabled", reload="yes")
+    assert run(host, "restarted", check_mode=True) == {"changed": True}
+    assert host.commands == []
+
+
+def test_a_failure_has_the_last_messages_and_the_remedy(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """The messages of the unit itself, not systemd's about it."""
+    log = tmp_path / "log"
+    log.write_text("first\n" * 100_000 + "Bad file format\nlast\n")
+    remedies = {"FATAL CONFIG": "wrong", "Bad (file|format)": "Repair the file."}
+    host = Host(active="activating", failing=True)
+    message = run(host, "started", log_files=[str(log), "/nonexistent"], remedies=remedies)["msg"]
+    assert message.startswith("redis-server.service doesn't start. Repair the file.\n")
+    assert re.findall(r"(?m)^    (.*)$", message)[-2:] == ["Bad file format", "last"]
+    assert "Main process exited" not in message
+
+
+def test_a_cause_in_the_journal_is_reported(run: Callable[..., dict[str, Any]]) -> None:
+    message = run(Host(failing=True), "reloaded")["msg"]
+    assert message.splitlines() == [
+        "redis-server.service doesn't reload.",
+        "Its last messages:",
+        "    *** FATAL CONFIG FILE ERROR ***",
+    ]
