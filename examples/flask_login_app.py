@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from anynode.sessions import RedisStore, SharedSessionInterface, Store
-from anynode.sessions import current_session as session  # flask.session, with the types of the session layer
 from flask import Flask, Response, abort, request
 from flask.typing import ResponseReturnValue
 from flask_login import (
@@ -20,6 +18,8 @@ from flask_login import (
     user_login_confirmed,
 )
 from flask_login.config import SESSION_KEYS
+from flask_shared_session import RedisStore, SharedSessionInterface, Store
+from flask_shared_session import current_session as session  # flask.session, with the types of the session layer
 from redis import Redis
 from werkzeug.security import check_password_hash
 
@@ -60,7 +60,7 @@ def use_sessions(app: Flask, store: Store) -> None:
 
 
 def create_app(client: Redis, users: Mapping[str, str]) -> Flask:
-    """Create the app. client: from anynode.redis_client.make_client(). users: password hashes by name."""
+    """Create the app. client: see make_client(). users: password hashes by name."""
     app = Flask(__name__)
     app.config.update(SESSION_COOKIE_NAME="__Host-session", SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax")
     use_sessions(app, RedisStore(client, prefix="shop:", idle=1800, lifetime=28800))  # seconds

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from anynode.sessions import RedisStore, SharedSessionInterface
 from flask import Flask, abort, request, session
 from flask.typing import ResponseReturnValue
+from flask_shared_session import RedisStore, SharedSessionInterface
 from redis import Redis
 from werkzeug.security import check_password_hash
 
@@ -16,7 +16,7 @@ def adopt(old: dict[str, Any]) -> tuple[str | None, dict[str, Any]] | None:
 
 
 def create_app(client: Redis, users: Mapping[str, str], release: int) -> Flask:
-    """Create the app of a release. client: from anynode.redis_client.make_client(). users: password hashes by name."""
+    """Create the app of a release. client: see make_client(). users: password hashes by name."""
     app = Flask(__name__)
     app.secret_key = "the same on all nodes, and secret"
     app.config.update(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax")
@@ -28,11 +28,11 @@ def create_app(client: Redis, users: Mapping[str, str], release: int) -> Flask:
         app.config.update(SESSION_TYPE="redis", SESSION_REDIS=client)
         Session(app)
     if release == 1:  # reads old and new sessions, creates old sessions
-        from anynode.sessions.flask_session import BothInterface
+        from flask_shared_session.flask_session import BothInterface
 
         app.session_interface = BothInterface(store, app.session_interface, cookie="__Host-session")
     if release == 2:  # reads old and new sessions, creates new sessions
-        from anynode.sessions.flask_session import BothInterface
+        from flask_shared_session.flask_session import BothInterface
 
         app.session_interface = BothInterface(store, app.session_interface, cookie="__Host-session", adopt=adopt)
     if release == 3:

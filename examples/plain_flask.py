@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from anynode.sessions import RedisStore, SharedSessionInterface
-from anynode.sessions import current_session as session  # flask.session, with the types of the session layer
 from flask import Flask, abort, request
 from flask.typing import ResponseReturnValue
+from flask_shared_session import RedisStore, SharedSessionInterface
+from flask_shared_session import current_session as session  # flask.session, with the types of the session layer
 from redis import Redis
 from werkzeug.security import check_password_hash
 
 
 def create_app(client: Redis, users: Mapping[str, str]) -> Flask:
-    """Create the app. client: from anynode.redis_client.make_client(). users: password hashes by name."""
+    """Create the app. client: see make_client(). users: password hashes by name."""
     app = Flask(__name__)
     app.config.update(SESSION_COOKIE_NAME="__Host-session", SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax")
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from anynode.redis_client import make_client
-from anynode.sessions import RedisStore, SharedSessionInterface
 from flask import Flask, abort, session
 from flask_session import Session
+from flask_shared_session import RedisStore, SharedSessionInterface
+from flask_shared_session.redis_client import make_client
 from redis import Redis
 
 USER = "ada"

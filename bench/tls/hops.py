@@ -15,10 +15,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from anynode.redis_client import make_client
-from anynode.sessions import RedisStore
-from anynode.sessions.ids import make_id
-from lib.ansible_runs import ROOT, Cluster
+from flask_shared_session import RedisStore
+from flask_shared_session.ids import make_id
+from flask_shared_session.redis_client import make_client
+from lib.ansible_runs import ROOT, SOURCES, Cluster
 from lib.certificates import Authority, Pair
 from lib.demo_app import PASSWORD, USER, environ
 from lib.redis_server import PREFIX, REDIS_PASSWORD, RedisServer
@@ -32,7 +32,7 @@ CONNECTIONS = 8
 VERIFIED = "proxy_ssl_verify on; proxy_ssl_trusted_certificate {}; proxy_ssl_protocols TLSv1.2 TLSv1.3;"
 # timeouts aren't measured: a busy host must not look like a Redis that doesn't answer
 TIMEOUT_SECONDS = 10
-LONG_TIMEOUT = f"from anynode import redis_client\nredis_client.TIMEOUT_SECONDS = {TIMEOUT_SECONDS}\n"
+LONG_TIMEOUT = f"from flask_shared_session import redis_client\nredis_client.TIMEOUT_SECONDS = {TIMEOUT_SECONDS}\n"
 
 
 @dataclass
@@ -174,7 +174,7 @@ def _start_gunicorn(
     certificate = f"certfile, keyfile = {str(tls.certificate)!r}, {str(tls.key)!r}\n" if tls else ""
     config.write_text(cluster.text("app1/gunicorn.conf.py") + LONG_TIMEOUT + certificate)
     shutil.copy(ROOT / "roles/app/files/gunicorn_runtime.py", folder)
-    settings = environ(redis.port, APP_REDIS_CA_FILE=str(authority.file), PYTHONPATH=f"{ROOT}/app/src")
+    settings = environ(redis.port, APP_REDIS_CA_FILE=str(authority.file), PYTHONPATH=SOURCES)
     # like systemd, pass a listening socket: connections wait until gunicorn is ready
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [sys.executable, "-m", "gunicorn", "--config", config, "--log-level", "warning"]

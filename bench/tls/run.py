@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from anynode import redis_client
+from flask_shared_session import redis_client
 from lib.ansible_runs import render
 from lib.certificates import Authority
 

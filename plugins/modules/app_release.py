@@ -14,6 +14,8 @@ import tarfile
 import tempfile
 import tomllib
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,10 @@ description:
   - Installs the locked packages for the node's Python and platform, verified by their hashes, adds the app's own
     source, and packs all of it into one archive, with a software bill of materials (C(sbom.cdx.json)). Nodes need no
     package index.
-  - The id is derived from the content of C(pyproject.toml), C(requirements.lock) and C(src/), so the same source gives
-    the same release on every node and in every run, and is built once.
+  - Local packages, which C(pyproject.toml) lists as C(local-packages) in C([tool.anynode]) by their directories, are
+    part of the release, too. The lock file has the packages that they need.
+  - The id is derived from the content of C(pyproject.toml), C(requirements.lock), C(src/) and the local packages, so
+    the same source gives the same release on every node and in every run, and is built once.
   - Runs on the controller.
 options:
   source:
@@ -85,14 +89,39 @@ class BuildError(Exception):
     """A release can't be built; the message has the cause and the fix."""
 
 
-def sources(root: Path) -> list[Path]:
-    """Return the files of the app, in a fixed order. Raises BuildError if a part is missing."""
-    for name in ("pyproject.toml", "requirements.lock", "src"):
+@dataclass
+class Part:
+    """The app or a local package: a directory with pyproject.toml and src/.
+
+    files: of which the release id is derived, in a fixed order.
+    """
+
+    root: Path
+    files: list[Path]
+
+    @property
+    def modules(self) -> list[tuple[Path, Path]]:
+        """Each file below src/, and its path in a release."""
+        source = self.root / "src"
+        return [(path, path.relative_to(source)) for path in self.files if path.is_relative_to(source)]
+
+
+def read_part(root: Path, kind: str, names: Sequence[str]) -> Part:
+    """Return a part that needs these files beside src/. Raises BuildError if one is missing."""
+    for name in (*names, "src"):
         if not (root / name).exists():
-            raise BuildError(f"{root / name} is missing: an app is a pyproject.toml, a requirements.lock and src/")
-    files = [root / "pyproject.toml", root / "requirements.lock"]
-    files += sorted(p for p in (root / "src").rglob("*") if p.is_file() and not skipped(p.relative_to(root)))
-    return files
+            raise BuildError(f"{root / name} is missing: {kind} is a {', a '.join(names)} and src/")
+    found = sorted(p for p in (root / "src").rglob("*") if p.is_file() and not skipped(p.relative_to(root)))
+    return Part(root, [*(root / name for name in names), *found])
+
+
+def sources(root: Path) -> list[Part]:
+    """Return the app and its local packages, in a fixed order. Raises BuildError if a part is missing."""
+    app = read_part(root, "an app", ("pyproject.toml", "requirements.lock"))
+    paths = read_toml(root).get("tool", {}).get("anynode", {}).get("local-packages", [])
+    if not isinstance(paths, list) or not all(isinstance(each, str) for each in paths):
+        raise BuildError(f"{root / 'pyproject.toml'}: local-packages must be a list of directories, not {paths!r}")
+    return [app, *(read_part((root / each).resolve(), "a local package", ("pyproject.toml",)) for each in paths)]
 
 
 def skipped(path: Path) -> bool:
@@ -100,38 +129,63 @@ def skipped(path: Path) -> bool:
     return any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
 
 
-def release_id(root: Path, files: list[Path]) -> str:
-    """Return `<version>-<12 hex digits of the content's SHA-256>`."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(root)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return f"{project(root)['version']}-{digest.hexdigest()[:12]}"
+def digest(part: Part) -> str:
+    """Return the SHA-256 of the content of a part, in hexadecimal digits."""
+    content = hashlib.sha256()
+    for path in part.files:
+        content.update(f"{path.relative_to(part.root)}\0".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()
+
+
+def release_id(parts: Sequence[Part]) -> str:
+    """Return `<version of the app>-<12 hex digits of the content's SHA-256>`."""
+    content = digest(parts[0])
+    if parts[1:]:
+        content = hashlib.sha256("".join(map(digest, parts)).encode()).hexdigest()
+    return f"{project(parts[0].root)['version']}-{content[:12]}"
+
+
+def read_toml(root: Path) -> dict[str, Any]:
+    """Return the content of pyproject.toml. Raises BuildError if it isn't TOML."""
+    try:
+        return tomllib.loads((root / "pyproject.toml").read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise BuildError(f"{root / 'pyproject.toml'}: {error}") from error
 
 
 def project(root: Path) -> dict[str, str]:
-    """Return the name and the version of the app. Raises BuildError if pyproject.toml lacks them."""
-    try:
-        table = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-        return {key: table[key] for key in ("name", "version")}
-    except (tomllib.TOMLDecodeError, KeyError) as error:
-        text = f"needs a [project] table with a name and a version ({error!r})"
-        raise BuildError(f"{root / 'pyproject.toml'}: {text}") from error
+    """Return the name and the version of a part. Raises BuildError if pyproject.toml lacks them."""
+    table = read_toml(root).get("project", {})
+    if missing := [key for key in ("name", "version") if key not in table]:
+        raise BuildError(f"{root / 'pyproject.toml'}: the table [project] needs {' and '.join(missing)}")
+    return {key: table[key] for key in ("name", "version")}
 
 
-def check_source(files: list[Path]) -> None:
+def check_source(parts: Sequence[Part]) -> None:
     """Raises BuildError if Python code doesn't parse or if the lock file lacks versions or hashes."""
-    for path in files:
-        if path.suffix == ".py":
-            try:
-                ast.parse(path.read_bytes(), str(path))
-            except SyntaxError as error:
-                raise BuildError(f"{path}, line {error.lineno}: {error.msg}") from error
-    lock = next(path for path in files if path.name == "requirements.lock")
+    for path in (path for part in parts for path in part.files if path.suffix == ".py"):
+        try:
+            ast.parse(path.read_bytes(), str(path))
+        except SyntaxError as error:
+            raise BuildError(f"{path}, line {error.lineno}: {error.msg}") from error
+    lock = parts[0].root / "requirements.lock"
     text = lock.read_text().replace("\\\n", " ")
     for line in text.splitlines():
         if re.match(r"[A-Za-z0-9]", line) and ("==" not in line or "--hash=sha256:" not in line):
             raise BuildError(f"{lock}: {line.split()[0]} is not pinned with a hash. Run `make lock`.")
+
+
+def add_local_package(part: Part, target: Path) -> tuple[str, str]:
+    """Add a local package's metadata to a release, as an installation does; return its name and its digest."""
+    about = project(part.root)
+    info = target / f"{canonical(about['name']).replace('-', '_')}-{about['version']}.dist-info"
+    info.mkdir()
+    license_name = read_toml(part.root)["project"].get("license")
+    license_line = f"License-Expression: {license_name}\n" if isinstance(license_name, str) else ""
+    header = f"Metadata-Version: 2.4\nName: {about['name']}\nVersion: {about['version']}\n{license_line}"
+    (info / "METADATA").write_text(header)
+    return canonical(about["name"]), digest(part)
 
 
 def install_packages(python: str, lock: Path, target: Path, python_version: str, architecture: str) -> dict[str, str]:
@@ -217,20 +271,21 @@ def pack(directory: Path, archive: Path, name: str) -> None:
 
 def build(root: Path, build_dir: Path, python: str, python_version: str, architecture: str) -> tuple[str, Path, bool]:
     """Build a release unless its archive exists; return its id, the archive, and whether it was built now."""
-    files = sources(root)
-    identity = release_id(root, files)
+    parts = sources(root)
+    identity = release_id(parts)
     archive = build_dir / f"{identity}-py{python_version}-{architecture}.tar.gz"
     if archive.exists():
         return identity, archive, False
-    check_source(files)
+    check_source(parts)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch, identity)
         hashes = install_packages(python, root / "requirements.lock", target, python_version, architecture)
         shutil.rmtree(target / "bin", ignore_errors=True)  # scripts that name the controller's Python
-        for path in files[2:]:
-            destination = target / path.relative_to(root / "src")
+        for path, name in (each for part in reversed(parts) for each in part.modules):
+            destination = target / name
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
+        hashes |= dict(add_local_package(part, target) for part in parts[1:])
         (target / "RELEASE").write_text(identity + "\n")
         app = project(root) | {"version": identity}
         (target / "sbom.cdx.json").write_text(bill_of_materials(target, hashes, app, archive.name))

@@ -5,10 +5,9 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from anynode import redis_client
-from anynode.sessions import MemoryStore, Store
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_shared_session import MemoryStore, Store, redis_client
 from lib.demo_app import log_in, make_app, redis_store
 from lib.fault_proxy import FaultProxy
 from lib.redis_server import PROGRAMS, RedisServer, default_server

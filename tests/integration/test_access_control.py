@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import flask
 import pytest
-from anynode.sessions import Session
-from anynode.sessions.ids import make_id
 from flask import Flask, session
 from flask.testing import FlaskClient
+from flask_shared_session import Session
+from flask_shared_session.ids import make_id
 from lib.browser import Browser
 from lib.demo_app import PASSWORD, USER, log_in, make_app, session_cookie, store_of, token
 from lib.redis_server import RedisServer, free_port

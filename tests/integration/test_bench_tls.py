@@ -5,8 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from anynode import redis_client
-from anynode.sessions import SessionStoreError
+from flask_shared_session import SessionStoreError, redis_client
 from lib.ansible_runs import Cluster, render
 from lib.certificates import Authority
 

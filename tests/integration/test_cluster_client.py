@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from anynode.redis_client import client_options
-from anynode.sessions import RedisStore, Session, SessionStoreError
+from flask_shared_session import RedisStore, Session, SessionStoreError
+from flask_shared_session.redis_client import client_options
 from lib.redis_server import ACL_COMMANDS, PREFIX, REDIS_PASSWORD, RedisServer, free_port
 from redis import Redis
 from redis.cluster import RedisCluster

@@ -5,11 +5,11 @@ from itertools import count
 from typing import Any
 
 import pytest
-from anynode.sessions import Session
-from anynode.sessions.ids import index_name
 from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_shared_session import Session
+from flask_shared_session.ids import index_name
 from lib.demo_app import PASSWORD, USER, log_in, make_app
 from lib.redis_server import free_port
 

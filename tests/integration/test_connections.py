@@ -9,8 +9,8 @@ from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
-from anynode.sessions import connections
-from anynode.sessions.connections import Connections
+from flask_shared_session import connections
+from flask_shared_session.connections import Connections
 from lib.redis_server import REDIS_PASSWORD, RedisServer
 from redis import BlockingConnectionPool, Connection
 from redis.backoff import NoBackoff

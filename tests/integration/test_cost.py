@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from anynode.sessions import current_session as session
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_shared_session import current_session as session
 from lib.demo_app import PASSWORD, log_in, make_app
 from lib.redis_server import RedisServer
 from werkzeug.test import TestResponse

@@ -13,10 +13,11 @@ import flask_session
 import from_flask_session
 import msgspec
 import pytest
-from anynode.redis_client import make_client
-from anynode.sessions import RedisStore, SessionStoreError
-from anynode.sessions.flask_session import Adopt, BothInterface
 from flask import Flask, session
+from flask_shared_session import RedisStore, SessionStoreError
+from flask_shared_session.flask_session import Adopt, BothInterface
+from flask_shared_session.redis_client import make_client
+from lib.ansible_runs import SOURCES
 from lib.browser import Browser
 from lib.demo_app import HASH, PASSWORD, USER, admin_client, store_of
 from lib.redis_server import REDIS_PASSWORD, RedisServer, free_port
@@ -445,6 +446,6 @@ def test_a_login_of_flask_login_is_moved(redis: RedisServer, monkeypatch: pytest
 
 
 def test_without_msgspec_the_import_error_names_it() -> None:
-    code = "import sys; sys.modules['msgspec'] = None; import anynode.sessions; import anynode.sessions.flask_session"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "app/src"}, capture_output=True, text=True)
-    assert done.stderr.strip().endswith("needs msgspec: pip install 'anynode[flask-session]'")
+    code = "import sys; sys.modules['msgspec'] = None; import flask_shared_session.flask_session"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": SOURCES}, capture_output=True, text=True)
+    assert done.stderr.strip().endswith("needs msgspec: pip install 'flask-shared-session[migrate]'")

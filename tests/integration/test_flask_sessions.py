@@ -5,11 +5,11 @@ from typing import Any
 
 import flask
 import pytest
-from anynode.sessions import SessionStoreError, SharedSessionInterface, Store
-from anynode.sessions.ids import make_id
-from anynode.sessions.redis_store import RedisStore
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_shared_session import SessionStoreError, SharedSessionInterface, Store
+from flask_shared_session.ids import make_id
+from flask_shared_session.redis_store import RedisStore
 from lib.demo_app import redis_store, session_cookie
 from lib.redis_server import RedisServer
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import flask
 import pytest
-from anynode.sessions import SessionStoreError, SharedSessionInterface, current_session
-from anynode.sessions.ids import make_id
 from flask import Flask
 from flask.globals import request_ctx
 from flask.sessions import SecureCookieSessionInterface, SessionInterface
 from flask.testing import FlaskClient
+from flask_shared_session import SessionStoreError, SharedSessionInterface, current_session
+from flask_shared_session.ids import make_id
 from lib.demo_app import redis_store, store_of
 from lib.redis_server import RedisServer
 from markupsafe import Markup

@@ -1,8 +1,8 @@
 """Older and newer releases with the same Redis, as during a rolling update."""
 
 import pytest
-from anynode.sessions import Session, SessionStoreError
-from anynode.sessions.redis_store import RedisStore
+from flask_shared_session import Session, SessionStoreError
+from flask_shared_session.redis_store import RedisStore
 from lib.demo_app import redis_store
 from lib.redis_server import RedisServer
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import flask
 import pytest
-from anynode.sessions import RedisStore, Session, SessionEnded, SharedSessionInterface
-from anynode.sessions.ids import make_id
 from flask import Flask
+from flask_shared_session import RedisStore, Session, SessionEnded, SharedSessionInterface
+from flask_shared_session.ids import make_id
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from anynode.sessions import Session, SessionEnded, SessionStoreError, SharedSessionInterface, Store
-from anynode.sessions.ids import digest, index_name, make_id
-from anynode.sessions.metrics import SessionMetrics
+from flask_shared_session import Session, SessionEnded, SessionStoreError, SharedSessionInterface, Store
+from flask_shared_session.ids import digest, index_name, make_id
+from flask_shared_session.metrics import SessionMetrics
 from lib.demo_app import PASSWORD, USER, Server, log_in, make_app, redis_store, session_cookie
 from lib.redis_server import RedisServer, free_port
 from prometheus_client import CollectorRegistry, generate_latest
@@ -316,5 +316,5 @@ def test_a_scrape_contains_no_personal_data(metered: Metered) -> None:
 
 
 def test_the_session_layer_works_without_prometheus_client() -> None:
-    program = "import sys; sys.modules['prometheus_client'] = None; import anynode.redis_client, anynode.sessions"
+    program = "import sys; sys.modules['prometheus_client'] = None; import flask_shared_session"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

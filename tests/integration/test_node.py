@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from anynode.sessions import Session
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_shared_session import Session
 from lib.demo_app import USER, log_in, make_app, session_cookie, store_of
 from lib.redis_server import ACL_COMMANDS, PREFIX, RedisServer
 from werkzeug.test import TestResponse

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anynode.sessions.ids import make_id
 from flask.testing import FlaskClient
+from flask_shared_session.ids import make_id
 from lib.app_nodes import start_node, stop_nodes, wait_until_healthy
 from lib.demo_app import (
     USER,

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
-from anynode.sessions import Session
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_shared_session import Session
 from lib.demo_app import PASSWORD, USER, log_in, make_app, session_cookie, token
 from lib.redis_server import RedisServer
 from werkzeug.test import TestResponse

@@ -10,8 +10,8 @@ from itertools import cycle
 from typing import Any, NamedTuple
 
 import pytest
-from anynode.sessions import Session
-from anynode.sessions.redis_store import RedisStore
+from flask_shared_session import Session
+from flask_shared_session.redis_store import RedisStore
 from lib.app_nodes import start_node, stop_nodes, wait_until_healthy
 from lib.demo_app import environ, redis_store
 from lib.redis_server import RedisServer, default_server

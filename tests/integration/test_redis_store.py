@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from anynode.sessions import RedisStore, Session
-from anynode.sessions.ids import make_id
+from flask_shared_session import RedisStore, Session
+from flask_shared_session.ids import make_id
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from lib.demo_app import redis_store

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anynode.redis_client import client_options
 from flask.testing import FlaskClient
+from flask_shared_session.redis_client import client_options
 from lib.certificates import Authority, Pair
 from lib.demo_app import assert_unavailable, log_in, make_app
 from lib.redis_server import REDIS_PASSWORD, RedisServer

@@ -40,7 +40,7 @@ def no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def identity(app: Path) -> str:
-    return str(app_release.release_id(app, app_release.sources(app)))
+    return str(app_release.release_id(app_release.sources(app)))
 
 
 def build(app: Path, builds: Path) -> tuple[str, Path, bool]:
@@ -165,10 +165,62 @@ def test_a_missing_part_is_named(app: Path, tmp_path: Path, name: str) -> None:
         build(app, tmp_path / "builds")
 
 
-@pytest.mark.parametrize("text", ["[project]\nname = 'shop'\n", "[project]\nversion = '1'\n", "[project"])
-def test_a_pyproject_without_a_name_or_version_is_named(app: Path, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[project]\nname = 'shop'\n", r"the table \[project\] needs version"),
+        ("[project]\nversion = '1'\n", r"the table \[project\] needs name"),
+        ("", r"the table \[project\] needs name and version"),
+        ("[project", "Expected ']'"),
+        ("[tool.anynode]\nlocal-packages = '../lib'\n", "local-packages must be a list of directories, not '../lib'"),
+    ],
+)
+def test_an_invalid_pyproject_is_named(app: Path, tmp_path: Path, text: str, message: str) -> None:
     (app / "pyproject.toml").write_text(text)
-    with pytest.raises(BuildError, match=r"pyproject\.toml: needs a \[project\] table with a name and a version"):
+    with pytest.raises(BuildError, match=rf"/pyproject\.toml: {message}"):
+        build(app, tmp_path / "builds")
+
+
+@pytest.fixture
+def library(app: Path) -> Path:
+    """A local package beside the app."""
+    folder = app.with_name("library")
+    (folder / "src" / "shop_library").mkdir(parents=True)
+    (folder / "src" / "shop_library" / "__init__.py").write_text("")
+    (folder / "pyproject.toml").write_text('[project]\nname = "Shop.Library"\nversion = "3.0"\nlicense = "MIT"\n')
+    with (app / "pyproject.toml").open("a") as file:
+        file.write('[tool.anynode]\nlocal-packages = ["../library"]\n')
+    return folder
+
+
+def test_a_local_package_is_part_of_the_release(app: Path, library: Path, tmp_path: Path, wheels: Path) -> None:
+    """With its metadata, and in the bill of materials by the hash of its content."""
+    name, archive, _built = build(app, tmp_path / "builds")
+    root = f"{name}-py{PYTHON}"
+    assert {f"{root}/shop_library/__init__.py", f"{root}/shop/__init__.py"} <= set(members(archive))
+    (component,) = [each for each in json.loads(bill(name, archive))["components"] if each["name"] == "shop-library"]
+    assert component["version"] == "3.0"
+    assert component["licenses"] == [{"expression": "MIT"}]
+    assert component["hashes"] == [{"alg": "SHA-256", "content": app_release.digest(app_release.sources(app)[1])}]
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "src/shop_library/__init__.py"])
+def test_a_changed_byte_of_a_local_package_changes_the_id(app: Path, library: Path, name: str) -> None:
+    before = identity(app)
+    (library / name).write_text((library / name).read_text() + "#")
+    assert identity(app) != before
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "src"])
+def test_a_missing_part_of_a_local_package_is_named(app: Path, library: Path, tmp_path: Path, name: str) -> None:
+    (library / name).rename(tmp_path / "away")
+    with pytest.raises(BuildError, match=rf"/library/{name} is missing: a local package is"):
+        build(app, tmp_path / "builds")
+
+
+def test_code_of_a_local_package_that_does_not_parse_is_named(app: Path, library: Path, tmp_path: Path) -> None:
+    (library / "src" / "shop_library" / "__init__.py").write_text("def\n")
+    with pytest.raises(BuildError, match=r"shop_library/__init__\.py, line 1"):
         build(app, tmp_path / "builds")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anynode.redis_client import client_options
-from anynode.sessions import RedisStore, Session, SessionStoreError
+from flask_shared_session import RedisStore, Session, SessionStoreError
+from flask_shared_session.redis_client import client_options
 from lib.redis_server import PREFIX, PROGRAMS, REDIS_PASSWORD, RedisServer, free_port
 from redis import Redis, ResponseError
 from redis.exceptions import ConnectionError as NoConnection

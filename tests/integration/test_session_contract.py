@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from anynode.sessions import Session, SessionEnded
-from anynode.sessions.ids import is_id, make_id
-from anynode.sessions.store import Store
+from flask_shared_session import Session, SessionEnded
+from flask_shared_session.ids import is_id, make_id
+from flask_shared_session.store import Store
 
 pytestmark = pytest.mark.every_server
 

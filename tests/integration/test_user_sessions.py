@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from anynode.redis_client import make_client
-from anynode.sessions import RedisStore, Session, SessionEnded
-from anynode.sessions.ids import index_name, is_handle, make_handle
-from anynode.sessions.store import Store
+from flask_shared_session import RedisStore, Session, SessionEnded
+from flask_shared_session.ids import index_name, is_handle, make_handle
+from flask_shared_session.redis_client import make_client
+from flask_shared_session.store import Store
 from lib.demo_app import redis_store
 from lib.redis_server import PREFIX, REDIS_PASSWORD, RedisServer
 from redis.crc import key_slot

@@ -17,6 +17,7 @@ import yaml
 from werkzeug.security import generate_password_hash
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCES = f"{ROOT}/app/src:{ROOT}/packages/flask-shared-session/src"  # the PYTHONPATH of the demo app
 
 
 def tool(name: str, package: str) -> str:

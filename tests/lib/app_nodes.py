@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import pytest
 
+from lib.ansible_runs import ROOT, SOURCES
 from lib.redis_server import free_port
 
-ROOT = Path(__file__).parents[2]
 GUNICORN = ("-m", "gunicorn")
 WRONG_CLOCK = str(ROOT / "tests/lib/wrong_clock.py")
 
@@ -39,7 +39,7 @@ def start_node(
     options = f"--worker-class gthread --workers {workers} --threads {threads} --bind 127.0.0.1:{port} {options}"
     process = subprocess.Popen(
         [*wrapper, sys.executable, *program, *options.split(), "--no-control-socket", app],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}/app/src:{ROOT}/tests"} | dict(environ),
+        env=os.environ | {"PYTHONPATH": f"{SOURCES}:{ROOT}/tests"} | dict(environ),
         stdout=log,
         stderr=log,
     )

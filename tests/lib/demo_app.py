@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from anynode import create_app
 from anynode.config import Config
-from anynode.redis_client import make_client
-from anynode.sessions import RedisStore, SharedSessionInterface
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_shared_session import RedisStore, SharedSessionInterface
+from flask_shared_session.redis_client import make_client
 from redis import Redis
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse

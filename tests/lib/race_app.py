@@ -5,8 +5,8 @@ import socket
 from typing import Any
 
 from anynode import create_app
-from anynode.sessions import current_session as session
 from flask import request
+from flask_shared_session import current_session as session
 
 app = create_app()
 

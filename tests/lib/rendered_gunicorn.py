@@ -14,13 +14,13 @@ from pathlib import Path
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from lib.ansible_runs import ROOT
+from lib.ansible_runs import ROOT, SOURCES
 from lib.cluster import eventually
 from lib.demo_app import environ
 from lib.redis_server import free_port
 
 WORKERS = 3
-PACKAGES = f"{ROOT}/app/src"
+PACKAGES = SOURCES
 
 
 RUNTIME = ROOT / "roles/app/files/gunicorn_runtime.py"

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from anynode import redis_client
 from anynode.config import Config
-from anynode.sessions import errors
-from anynode.sessions.breaker import Breaker
+from flask_shared_session import errors, redis_client
+from flask_shared_session.breaker import Breaker
 from lib.demo_app import environ
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
 """The circuit breaker, with a simulated clock."""
 
 import pytest
-from anynode.sessions.breaker import Breaker
+from flask_shared_session.breaker import Breaker
 
 
 class Clock:

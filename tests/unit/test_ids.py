@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from anynode.sessions.ids import make_id
+from flask_shared_session.ids import make_id
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,15 +3,16 @@
 from typing import Any
 
 from flask import Flask
+from flask_shared_session import MemoryStore, Observer, RedisStore, SharedSessionInterface, Store
+from flask_shared_session.commands import group as session_commands
+from flask_shared_session.redis_client import make_client
 
-from . import api, commands, csrf, errors, health, views
+from . import api, csrf, errors, health, views
 from .config import Config
 from .hash_queue import HashQueue
 from .login_limiter import Limits, LoginLimiter, NoLoginLimiter
 from .proxy import TrustedProxy
-from .redis_client import make_client
 from .response_headers import ResponseHeaders
-from .sessions import MemoryStore, Observer, RedisStore, SharedSessionInterface, Store
 from .users import Users
 
 
@@ -40,8 +41,9 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["login_limiter"] = _make_login_limiter(config, store)
     app.extensions["hash_queue"] = HashQueue(config.login_threads)
     app.session_interface = SharedSessionInterface(store)
-    for part in (csrf, errors, health, api, views, commands):
+    for part in (csrf, errors, health, api, views):
         part.register(app)
+    app.cli.add_command(session_commands)
     headers = {"X-Node": config.node, "X-Release": config.release, "X-Deployment": config.deployment}
     with_headers = ResponseHeaders(app.wsgi_app, headers)
     app.wsgi_app = TrustedProxy(with_headers, config.trusted_proxies)  # type: ignore[method-assign] # Flask's own advice
@@ -83,6 +85,6 @@ def _make_login_limiter(config: Config, store: Store) -> NoLoginLimiter:
 def _make_observer(config: Config) -> Observer:
     if not config.metrics_dir:
         return Observer()
-    from .sessions.metrics import SessionMetrics  # imported late: only metrics need prometheus-client
+    from flask_shared_session.metrics import SessionMetrics  # imported late: only metrics need prometheus-client
 
     return SessionMetrics()

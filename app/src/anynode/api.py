@@ -5,9 +5,9 @@ from typing import Any
 
 from flask import Blueprint, Flask, abort, request
 from flask.typing import ResponseReturnValue
+from flask_shared_session import current_session as session
 
 from .notes import save_note
-from .sessions import current_session as session
 from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
 _api = Blueprint("api", __name__, url_prefix="/api")

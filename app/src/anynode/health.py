@@ -2,9 +2,8 @@
 
 from flask import Blueprint, Flask, Response, current_app
 from flask.typing import ResponseReturnValue
-
-from .sessions import SessionStoreError, current_store
-from .sessions.errors import RETRY_AFTER_SECONDS
+from flask_shared_session import SessionStoreError, current_store
+from flask_shared_session.errors import RETRY_AFTER_SECONDS
 
 _health = Blueprint("health", __name__)
 

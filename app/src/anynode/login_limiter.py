@@ -13,10 +13,10 @@ from math import ceil
 from secrets import token_hex
 from typing import Any, NamedTuple
 
+from flask_shared_session import RedisStore
 from werkzeug.exceptions import TooManyRequests
 
 from .hash_queue import Busy
-from .sessions import RedisStore
 
 _Slot = Callable[[], AbstractContextManager[None]]
 _LEASE_MS = 10_000  # far longer than the waiting logins of a process take to compute their hashes

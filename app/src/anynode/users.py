@@ -6,10 +6,10 @@ from secrets import token_urlsafe
 from typing import Any
 
 from flask import abort, current_app, request
+from flask_shared_session import current_session as session
 from werkzeug.security import check_password_hash
 
 from .device_cookie import device_id, issue_device_cookie
-from .sessions import current_session as session
 
 PASSWORD_BYTES = 1024  # longer passwords are refused without computing a hash
 

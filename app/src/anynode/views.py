@@ -2,10 +2,10 @@
 
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_shared_session import current_session as session
 
 from .csrf import check_form, check_login_form, login_token
 from .notes import MAX_CHARACTERS, save_note
-from .sessions import current_session as session
 from .users import confirm_password, current_user, describe_session, describe_sessions, log_in
 
 _pages = Blueprint("pages", __name__)

@@ -22,7 +22,9 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]
 
     def make(path: str = "src/anynode/notes.py", change: Callable[[str], str | None] = "{}\n".format) -> list[str]:
         source = tmp_path_factory.mktemp("release") / "app"
-        shutil.copytree(ROOT / "app", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in ("app", "packages"):  # the app names its local packages by their relative directories
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(ROOT / name, source.with_name(name), ignore=ignored)
         file = source / path
         before = file.read_text()
         after = change(before)

@@ -1,35 +1,32 @@
-"""Commands for operators: `flask --app anynode sessions ...`, with the settings of a node in the environment."""
+"""Commands for operators: `flask --app APP sessions ...`, with the settings of the app in the environment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import click
-from flask import Flask
 from flask.cli import AppGroup
 
-from .sessions import SessionStoreError, Store, current_store
-from .users import iso_time
+from .errors import SessionStoreError
+from .interface import current_store
+from .store import Store
 
-_group = AppGroup("sessions", help="List and end sessions of all nodes.")
+group = AppGroup("sessions", help="List and end sessions of all nodes.")
 # a handle may start with a dash
 _any_text = {"ignore_unknown_options": True}
 
 
-def register(app: Flask) -> None:
-    app.cli.add_command(_group)
-
-
-@_group.command("list", context_settings=_any_text)
+@group.command("list", context_settings=_any_text)
 @click.argument("user")
 def list_(user: str) -> None:
     """Print a user's sessions: handle, created, last seen, address, node and browser, separated by tabs."""
     with _store() as store:
         for each in store.sessions_of(user):
-            texts = (each.handle, iso_time(each.created), iso_time(each.seen), each.address, each.node, each.agent)
+            texts = (each.handle, _iso_time(each.created), _iso_time(each.seen), each.address, each.node, each.agent)
             click.echo("\t".join(map(_printable, texts)))
 
 
-@_group.command(context_settings=_any_text)
+@group.command(context_settings=_any_text)
 @click.argument("handle")
 def end(handle: str) -> None:
     """End a session; `list` prints its handle."""
@@ -41,7 +38,7 @@ def end(handle: str) -> None:
     click.echo("Ended.")
 
 
-@_group.command(context_settings=_any_text)
+@group.command(context_settings=_any_text)
 @click.argument("user")
 def end_user(user: str) -> None:
     """End all sessions of a user."""
@@ -49,7 +46,7 @@ def end_user(user: str) -> None:
         _report(store, store.end_sessions(user))
 
 
-@_group.command()
+@group.command()
 @click.confirmation_option(prompt="Log out all users?")
 def end_all() -> None:
     """End all sessions of all users."""
@@ -57,7 +54,7 @@ def end_all() -> None:
         _report(store, store.end_everything())
 
 
-@_group.command()
+@group.command()
 def stats() -> None:
     """Print the numbers of sessions and users."""
     with _store() as store:
@@ -81,3 +78,7 @@ def _store() -> Iterator[Store]:
 def _printable(text: str) -> str:
     """Replace control characters: the client chooses its User-Agent, which must not control the terminal."""
     return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _iso_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -28,7 +28,9 @@ from .store import Login, Store
 try:
     import msgspec
 except ImportError as error:
-    raise ImportError("anynode.sessions.flask_session needs msgspec: pip install 'anynode[flask-session]'") from error
+    raise ImportError(
+        "flask_shared_session.flask_session needs msgspec: pip install 'flask-shared-session[migrate]'"
+    ) from error
 
 # Takes an old session's values; returns its user (None without a login) and the JSON values to keep, or None to drop it
 Adopt = Callable[[dict[str, Any]], tuple[str | None, dict[str, Any]] | None]
