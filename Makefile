@@ -58,6 +58,9 @@ molecule: .venv/tests engine ## run a scenario on its own hosts, such as make mo
 load-test: .venv/tests engine ## deploy, roll back and inject faults under full load (50 minutes)
 	@scripts/load-test
 
+package: .venv/tests ## build the wheel of flask-shared-session into .build/dist
+	@scripts/package
+
 docs: .venv/tests ## generate the reference and build the documentation site into .build/site
 	scripts/generate_docs.py
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
@@ -90,7 +93,7 @@ lock: .venv/tests ## lock new Python packages with hashes; make lock ARGS=--upgr
 	@scripts/venv requirements-dev.txt app/requirements.lock
 	@touch $@
 
-.PHONY: help up venv verify status password hash down test lint unit integration molecule load-test docs audit bench-sessions bench-tls engine test-tools lock
+.PHONY: help up venv verify status password hash down test lint unit integration molecule load-test docs audit bench-sessions bench-tls engine test-tools lock package
 
 # Renamed in 0.2.0; plugins/module_utils/anynode/renamed.py lists all old names.
 check drill:
