@@ -4,19 +4,18 @@ from collections.abc import Mapping
 
 from flask import Flask, abort, request
 from flask.typing import ResponseReturnValue
-from flask_shared_session import RedisStore, SharedSessionInterface
+from flask_shared_session import SharedSession
 from flask_shared_session import current_session as session  # flask.session, with the types of the session layer
-from redis import Redis
 from werkzeug.security import check_password_hash
 
 
-def create_app(client: Redis, users: Mapping[str, str]) -> Flask:
-    """Create the app. client: see make_client(). users: password hashes by name."""
+def create_app(redis_url: str, users: Mapping[str, str]) -> Flask:
+    """Create the app. users: password hashes by name."""
     app = Flask(__name__)
     app.config.update(SESSION_COOKIE_NAME="__Host-session", SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax")
 
-    store = RedisStore(client, prefix="shop:", idle=1800, lifetime=28800)  # seconds
-    app.session_interface = SharedSessionInterface(store)
+    app.config["SESSION_REDIS_URL"] = redis_url  # such as redis://shop:PASSWORD@localhost:6379
+    SharedSession(app)
 
     @app.post("/login")
     def login() -> ResponseReturnValue:

@@ -11,16 +11,23 @@ from flask import Flask
 from flask_login import LoginManager, login_user
 from lib.browser import Browser
 from lib.demo_app import HASH, PASSWORD, USER, admin_client, store_of
-from lib.redis_server import RedisServer, free_port
+from lib.redis_server import REDIS_PASSWORD, RedisServer, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COOKIE = "__Host-session"
 USERS = {USER: HASH, "bob": HASH}
 
 
+def create_app(module: ModuleType, port: int) -> Flask:
+    """Return an example's app. port: of Redis."""
+    redis = f"redis://admin:{REDIS_PASSWORD}@127.0.0.1:{port}" if module is plain_flask else admin_client(port)
+    app: Flask = module.create_app(redis, USERS)
+    return app
+
+
 @pytest.fixture(params=[plain_flask, flask_login_app], ids=["plain", "flask_login"])
 def nodes(request: pytest.FixtureRequest, redis: RedisServer) -> list[Flask]:
-    return [request.param.create_app(admin_client(redis.port), USERS) for _ in range(2)]
+    return [create_app(request.param, redis.port) for _ in range(2)]
 
 
 @pytest.fixture
@@ -76,7 +83,7 @@ def test_the_other_sessions_can_be_ended(nodes: list[Flask]) -> None:
 
 @pytest.mark.parametrize("module", [plain_flask, flask_login_app])
 def test_an_unavailable_redis_is_503(module: ModuleType) -> None:
-    app = module.create_app(admin_client(free_port()), USERS)
+    app = create_app(module, free_port())
     browser = Browser({COOKIE: "A" * 45})
     for response in (browser.get(app, "/me"), browser.post(app, "/login", name=USER, password=PASSWORD)):
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
@@ -85,7 +92,7 @@ def test_an_unavailable_redis_is_503(module: ModuleType) -> None:
 
 @pytest.mark.parametrize("module", [plain_flask, flask_login_app])
 def test_a_page_without_a_session_needs_no_command(module: ModuleType, redis: RedisServer) -> None:
-    app = module.create_app(admin_client(redis.port), USERS)
+    app = create_app(module, redis.port)
     app.add_url_rule("/static-page", "static_page", lambda: "static")
     browser = logged_in(app)
     with redis.monitor() as seen:
@@ -98,7 +105,7 @@ def test_a_page_without_a_session_needs_no_command(module: ModuleType, redis: Re
 
 
 def test_new_privileges_come_with_a_new_id(redis: RedisServer) -> None:
-    app = plain_flask.create_app(admin_client(redis.port), USERS)
+    app = create_app(plain_flask, redis.port)
     browser = logged_in(app)
     stolen = browser.fork()
     assert browser.post(app, "/admin", password="wrong").status_code == 401
@@ -108,7 +115,7 @@ def test_new_privileges_come_with_a_new_id(redis: RedisServer) -> None:
 
 
 def test_a_single_other_session_can_be_ended(redis: RedisServer) -> None:
-    app = plain_flask.create_app(admin_client(redis.port), USERS)
+    app = create_app(plain_flask, redis.port)
     first, second, third = (logged_in(app) for _ in range(3))
     handle = second.get(app, "/sessions").get_json()[1]["handle"]
     assert len(first.post(app, "/sessions/end", handle=handle).get_json()) == 2

@@ -13,7 +13,7 @@ from .store import Store
 
 
 class SharedSession:
-    """Stores the sessions of a Flask app in Redis, as the SESSION_* options say.
+    """Stores the sessions of a Flask app in Redis, with the SESSION_* options.
 
     SharedSession(app), or SharedSession().init_app(app) in an app factory. observer: of the events, see SessionMetrics.
     """
