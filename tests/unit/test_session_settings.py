@@ -79,6 +79,8 @@ def test_an_invalid_url_is_refused_without_its_password(text: str, message: str)
         ("SESSION_IDLE_SECONDS", 10**12, "use a whole number"),
         ("SESSION_LIFETIME_SECONDS", 60, "is 60, less than SESSION_IDLE_SECONDS"),
         ("SESSION_PER_USER", 0, "is 0: use a whole number from 1"),
+        ("SESSION_PROBE_KEY", "short", "is too short: use 32 random characters"),
+        ("SESSION_PROBE_KEY", 12345678901234567890123456789012, "is too short"),
         ("SESSION_MAX_CONNECTIONS", "0", "is '0': use a whole number from 1"),
     ],
 )
@@ -96,7 +98,7 @@ def test_a_ca_file_needs_tls(tmp_path: Path) -> None:
 
 def test_defaults() -> None:
     assert read(**LOCAL) == Settings(
-        RedisURL("redis", False, (("localhost", 6379),)), None, "shop:", 1800, 28_800, 10, 32
+        RedisURL("redis", False, (("localhost", 6379),)), None, "shop:", 1800, 28_800, 10, 32, None
     )
 
 

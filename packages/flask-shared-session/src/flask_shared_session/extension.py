@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from . import commands
+from . import commands, probe
 from .interface import SharedSessionInterface
 from .memory_store import MemoryStore
 from .observer import Observer
@@ -32,6 +32,8 @@ class SharedSession:
         app.session_interface = SharedSessionInterface(make_store(settings, self._observer))
         app.extensions["shared_session"] = self
         app.cli.add_command(commands.group)
+        if settings.probe_key:
+            probe.register(app, settings.probe_key)
 
 
 def make_store(settings: Settings, observer: Observer | None = None) -> Store:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from .probe import KEY_CHARACTERS
 from .store import PER_USER
 
 PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
@@ -104,6 +105,7 @@ class Settings:
     lifetime_seconds: int
     per_user: int
     max_connections: int
+    probe_key: str | None
 
     @classmethod
     def read(cls, config: Mapping[str, Any], name: str, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -131,6 +133,7 @@ class Settings:
             lifetime_seconds=option("SESSION_LIFETIME_SECONDS", _whole(1, 3660 * _DAY), 8 * 3600),
             per_user=option("SESSION_PER_USER", _whole(1, 1_000_000), PER_USER),
             max_connections=option("SESSION_MAX_CONNECTIONS", _whole(1, 10_000), 32),
+            probe_key=option("SESSION_PROBE_KEY", _key),
         )
         if settings.lifetime_seconds < settings.idle_seconds:
             raise SettingError(
@@ -167,6 +170,12 @@ def _prefix(value: Any) -> str:
         raise ValueError(
             f"is {value!r}: use a text such as shop:, without blanks, braces and the characters * ? [ ] \\"
         )
+    return value
+
+
+def _key(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or len(value) < KEY_CHARACTERS):
+        raise ValueError(f"is too short: use {KEY_CHARACTERS} random characters or more, or unset it")
     return value
 
 
