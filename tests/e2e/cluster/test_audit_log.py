@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from lib.cluster import Cluster
-from lib.deployments import audit_log, audit_log_sizes
+from lib.deployments import audit_log, completed_operations
 
 
 def test_a_run_is_logged_on_the_hosts_that_it_changed_and_nowhere_else(cluster: Cluster) -> None:
@@ -17,13 +17,13 @@ def test_a_run_is_logged_on_the_hosts_that_it_changed_and_nowhere_else(cluster: 
     host, other, timer = cluster.apps[0], cluster.apps[-1], "apt-daily-upgrade.timer"
     cluster.run(host, "rm /etc/logrotate.d/anynode")
     cluster.run(other, f"systemctl unmask {timer} && systemctl disable {timer}")
-    before = audit_log_sizes(cluster)
+    before = completed_operations(cluster)
     try:
         cluster.converge("--tags", "common", "-e", "any=thing")
         assert cluster.run(other, f"systemctl is-enabled {timer}; systemctl is-active {timer}") == "enabled\nactive"
     finally:
         cluster.run(other, f"systemctl disable --now {timer}; systemctl mask {timer}")
-    assert audit_log_sizes(cluster) == before | {each: before[each] + 1 for each in (host, other)}
+    assert completed_operations(cluster) == before | {each: before[each] + 1 for each in (host, other)}
     entry = audit_log(cluster, host)[-1]
     assert entry["release"] == cluster.client().get(host, "/readyz").headers["X-Release"]
     assert entry["by"].endswith(f"@{entry['from']}")

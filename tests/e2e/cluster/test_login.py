@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from lib.cluster import Cluster
-from lib.deployments import audit_log, audit_log_sizes
+from lib.deployments import audit_log, completed_operations
 
 LIMIT = 10  # app_login_failures
 
@@ -56,7 +56,7 @@ def memory_mode(cluster: Cluster) -> Iterator[dict[str, int]]:
 
     It lasts until the end of this file, so the tests with it come last.
     """
-    before = audit_log_sizes(cluster)
+    before = completed_operations(cluster)
     try:
         cluster.converge(
             "--tags", "app", "-e", "app_session_store=memory", "-e", "app_workers=1", "-e", "app_soak_seconds=0"
@@ -70,7 +70,9 @@ def test_a_setting_of_the_app_is_logged_on_each_node_and_on_the_balancer(
     cluster: Cluster, memory_mode: dict[str, int]
 ) -> None:
     """The balancer changed on behalf of the nodes; Redis did not change."""
-    assert audit_log_sizes(cluster) == {host: count + (host != cluster.redis) for host, count in memory_mode.items()}
+    assert completed_operations(cluster) == {
+        host: count + (host != cluster.redis) for host, count in memory_mode.items()
+    }
     deployment = cluster.client().get(cluster.apps[0], "/healthz").headers["X-Deployment"]
     for host in cluster.http_hosts:
         assert deployment in audit_log(cluster, host)[-1].values()

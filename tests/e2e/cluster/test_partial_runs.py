@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lib.cluster import Cluster
-from lib.deployments import audit_log
+from lib.deployments import completed_operations
 
 # roles/topology/defaults has these for hosts in the group local_nodes.
 LOCAL_LIMITS = {
@@ -22,20 +22,15 @@ LOCAL_LIMITS = {
 }
 
 
-def completed(cluster: Cluster) -> dict[str, int]:
-    """Return the completed operations in each audit log; a run also records interrupted operations before it."""
-    return {host: sum("ended" not in line for line in audit_log(cluster, host)) for host in cluster.address}
-
-
 @pytest.mark.parametrize("limit", ["app2", "nginx,redis"])
 def test_a_limited_run_needs_no_facts_of_other_hosts(cluster: Cluster, limit: str) -> None:
     """It reaches only the named hosts. It changes nothing, and so writes nothing to the audit log."""
-    before = completed(cluster)
+    before = completed_operations(cluster)
     run = cluster.converge("--limit", limit)
     named = {host for each in limit.split(",") for host in cluster.groups.get(each, [each])}
     assert set(run.changed) == named
     assert run.idempotent, run.output
-    assert completed(cluster) == before
+    assert completed_operations(cluster) == before
 
 
 def test_check_mode_on_hosts_that_were_not_created_here_reports_no_change_and_no_secret(
