@@ -251,8 +251,7 @@ class Sessions(RuleBasedStateMachine):
         return request.kept.user
 
     def starts_new_session(self, request: Request) -> object:
-        leaves_user = request.cleared and request.kept and request.kept.user
-        return not request.held or request.login or leaves_user or request.cleared and request.rotated
+        return not request.held or request.login or request.cleared
 
     def save(self, request: Request) -> bool:
         """Save in the model. Returns whether it is refused because the session ended elsewhere."""

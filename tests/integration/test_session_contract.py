@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask_shared_session import Session, SessionEnded
+from flask_shared_session import Session, SessionEnded, SessionTooLarge
 from flask_shared_session.ids import is_id, make_id
 from flask_shared_session.store import Store
 
@@ -164,6 +164,18 @@ def test_login_replaces_the_session(store: Store) -> None:
     assert created and created > before
 
 
+def test_values_after_clear_begin_under_a_new_id(store: Store) -> None:
+    """As in an app that logs a user in without log_in(): an id from before the login must not be valid after it."""
+    old = begin(store, csrf="known to an attacker")
+    session = Session(store, old)
+    session.clear()
+    session["user_id"] = 7
+    session.save()
+    assert session.new_id not in (None, old)
+    assert store.read(old) is None
+    assert read(store, session.new_id) == {"user_id": 7}
+
+
 def test_a_rotated_id_does_not_come_back(store: Store) -> None:
     old = begin(store, a=1)
     concurrent = Session(store, old)
@@ -319,3 +331,83 @@ def test_rotate_does_not_extend_the_lifetime(make_store: Callable[..., Store]) -
     session.save()
     time.sleep(0.3)
     assert read(store, session.new_id) == {}
+
+
+# Wrong arguments: an error of the app, which names the argument, and never a failure of the store
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"user": 5}, TypeError, "user must be str, not int"),
+        ({"user": None}, TypeError, "user must be str, not NoneType"),
+        ({"user": ""}, ValueError, "user is empty"),
+        ({"user": "a\ud800"}, ValueError, "user holds half of a surrogate pair"),
+        ({"user": "ada", "address": 7}, TypeError, "address must be str, not int"),
+        ({"user": "ada", "agent": b"x"}, TypeError, "agent must be str, not bytes"),
+        ({"user": "ada", "node": "\udfff"}, ValueError, "node holds half of a surrogate pair"),
+    ],
+)
+def test_a_wrong_argument_of_log_in(
+    store: Store, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    session = Session(store, begin(store, a=1))
+    with pytest.raises(error, match=message):
+        session.log_in(**arguments)
+    session["a"] = 2
+    session.save()  # the session is as it was
+    assert session.user is None
+    assert read(store, session._cookie_id) == {"a": 2}
+
+
+def test_what_is_not_known_about_a_client_may_be_none(store: Store) -> None:
+    """As request.remote_addr is behind some servers."""
+    session = Session(store, None)
+    session.log_in("ada", address=None, agent=None, node=None)
+    session.save()
+    (own,) = store.sessions_of("ada")
+    assert (own.address, own.agent, own.node) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("key", "by", "error", "message"),
+    [
+        ("n", 1.5, TypeError, "by must be int, not float"),
+        ("n", True, TypeError, "by must be int, not bool"),
+        ("n", "1", TypeError, "by must be int, not str"),
+        ("n", 2**63, ValueError, "by is 9223372036854775808, which has more than 64 bits"),
+        ("n", -(2**63) - 1, ValueError, "more than 64 bits"),
+        ("full", 1, ValueError, "more than 64 bits"),
+        (7, 1, TypeError, "key must be str, not int"),
+        ("\ud800", 1, ValueError, "key holds half of a surrogate pair"),
+        ("text", 1, TypeError, "increment"),
+    ],
+)
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_wrong_argument_of_increment(
+    store: Store, key: Any, by: Any, error: type[Exception], message: str, is_stored: bool
+) -> None:
+    values = {"n": 1, "full": 2**63 - 1, "text": "a"}
+    session = Session(store, begin(store, **values) if is_stored else None)
+    if not is_stored:
+        session.update(values)
+    with pytest.raises(error, match=message):
+        session.increment(key, by)
+
+
+def test_a_key_that_can_not_be_stored_is_named(store: Store) -> None:
+    session = Session(store, None)
+    session["a\ud800"] = 1
+    with pytest.raises(ValueError, match=r"session\['a\\ud800'\]: the key holds half of a surrogate pair"):
+        session.save()
+
+
+def test_a_session_that_is_too_large_is_refused_before_it_is_sent(store: Store) -> None:
+    session_id = begin(store, a=1)
+    session = Session(store, session_id)
+    session["basket"] = "x" * 1_000_000
+    session["more"] = "x" * 100_000
+    with pytest.raises(SessionTooLarge, match=r"1100016 bytes, 1000008 of them in session\['basket'\]; the limit is"):
+        session.save()
+    assert read(store, session_id) == {"a": 1}
+    Session(store, session_id).end()  # the store works

@@ -98,7 +98,7 @@ def test_a_ca_file_needs_tls(tmp_path: Path) -> None:
 
 def test_defaults() -> None:
     assert read(**LOCAL) == Settings(
-        RedisURL("redis", False, (("localhost", 6379),)), None, "shop:", 1800, 28_800, 10, 32, None
+        RedisURL("redis", False, (("localhost", 6379),)), None, "shop:", 1800, 28_800, 10, 2**20, 32, None
     )
 
 

@@ -8,7 +8,7 @@
 `log_in()`, `rotate()`, `end()`, `save()`, `increment()`, and `sessions()` of its user.
 """
 
-from .errors import SessionEnded, SessionStoreError
+from .errors import SessionEnded, SessionStoreError, SessionTooLarge
 from .extension import SharedSession
 from .interface import SharedSessionInterface, current_session, current_store
 from .memory_store import MemoryStore
@@ -29,6 +29,7 @@ __all__ = [
     "SessionEnded",
     "SessionInfo",
     "SessionStoreError",
+    "SessionTooLarge",
     "SettingError",
     "SharedSession",
     "SharedSessionInterface",

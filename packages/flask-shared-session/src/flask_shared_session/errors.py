@@ -21,6 +21,10 @@ class SessionStoreError(ServiceUnavailable):
         super().__init__(retry_after=RETRY_AFTER_SECONDS)
 
 
+class SessionTooLarge(ValueError):
+    """The values of a session have more bytes than the store accepts; nothing was saved. An error of the app."""
+
+
 class SessionEnded(Unauthorized):
     """The session ended elsewhere (logout, login, expiry) while this request wanted to write to it: 401."""
 

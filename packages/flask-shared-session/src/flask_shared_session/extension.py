@@ -39,7 +39,12 @@ class SharedSession:
 def make_store(settings: Settings, observer: Observer | None = None) -> Store:
     """Return the store of these options."""
     if settings.redis_url.kind == "memory":
-        return MemoryStore(idle=settings.idle_seconds, lifetime=settings.lifetime_seconds, per_user=settings.per_user)
+        return MemoryStore(
+            idle=settings.idle_seconds,
+            lifetime=settings.lifetime_seconds,
+            per_user=settings.per_user,
+            max_bytes=settings.max_bytes,
+        )
     client = client_of(settings.redis_url, ca_file=settings.ca_file, max_connections=settings.max_connections)
     return RedisStore(
         client,
@@ -47,5 +52,6 @@ def make_store(settings: Settings, observer: Observer | None = None) -> Store:
         idle=settings.idle_seconds,
         lifetime=settings.lifetime_seconds,
         per_user=settings.per_user,
+        max_bytes=settings.max_bytes,
         observer=observer,
     )

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from . import arguments
 from .observer import Observer
-from .store import PER_USER, Counts, Login, Record, SessionInfo, as_moment
+from .store import MAX_BYTES, PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
 
 @dataclass
@@ -27,8 +28,18 @@ class MemoryStore:
     observer = Observer()  # no metrics
 
     def __init__(
-        self, *, idle: float, lifetime: float, per_user: int = PER_USER, clock: Callable[[], float] = time.time
+        self,
+        *,
+        idle: float,
+        lifetime: float,
+        per_user: int = PER_USER,
+        max_bytes: int = MAX_BYTES,
+        clock: Callable[[], float] = time.time,
     ):
+        arguments.seconds("idle", idle)
+        arguments.seconds("lifetime", lifetime)
+        arguments.count("per_user", per_user)
+        self.max_bytes = arguments.count("max_bytes", max_bytes)
         self._idle = idle
         self.lifetime = lifetime
         self._per_user = per_user
@@ -81,6 +92,7 @@ class MemoryStore:
                 value = int(entry.texts.get(key, "0")) + by
             except ValueError as error:
                 raise TypeError("can't increment a value that isn't an integer") from error
+            arguments.integer("the sum", value)
             entry.texts[key] = str(value)
             return value
 

@@ -14,12 +14,13 @@ from redis import Redis
 from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError, TimeoutError
 
+from . import arguments
 from .breaker import Breaker
 from .connections import Connections
 from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
 from .observer import Observer
-from .store import PER_USER, Counts, Login, Record, SessionInfo, as_moment
+from .store import MAX_BYTES, PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
 # "major" or "major.minor". A release that adds fields raises the minor number: other releases ignore and keep unknown
 # fields, since a write touches changed fields only. A release that changes the meaning of a field raises the major
@@ -53,10 +54,19 @@ class RedisStore:
         lifetime: float,
         slack: float = 0.1,
         per_user: int = PER_USER,
+        max_bytes: int = MAX_BYTES,
         observer: Observer | None = None,
     ):
+        if not isinstance(client, (Redis, RedisCluster)):
+            kind = f"{type(client).__module__}.{type(client).__name__}"
+            raise TypeError(f"client must be a redis.Redis or a RedisCluster, not {kind}: see make_client()")
         if client.get_encoder().decode_responses:
             raise ValueError("RedisStore needs a client with decode_responses=False")
+        arguments.text("prefix", prefix)
+        arguments.seconds("idle", idle)
+        arguments.seconds("lifetime", lifetime)
+        arguments.count("per_user", per_user)
+        self.max_bytes = arguments.count("max_bytes", max_bytes)
         self._client = client
         self._prefix = prefix
         self._idle = int(idle * 1000)
@@ -212,6 +222,8 @@ class RedisStore:
             # an invalid value concerns a single session, other errors concern the store
             if "WRONGTYPE" in str(error):
                 raise ValueError("not a hash") from error
+            if "would overflow" in str(error):
+                raise ValueError("the sum has more than 64 bits: store the value yourself") from error
             if "hash value is not an integer" in str(error):
                 raise TypeError("can't increment a value that isn't an integer") from error
             self.observer.failed("error_reply")

@@ -4,11 +4,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from . import arguments
+
 
 def dumps(key: str, value: Any) -> str:
     """Return the JSON text of session[key].
 
-    Tuples become lists. Raises TypeError that names key and type if JSON can't represent the value.
+    Tuples become lists, lazy translations and Markup become plain texts. Raises TypeError that names key and type if
+    JSON can't represent the value.
     """
     _check(key, value)
     try:
@@ -26,8 +29,9 @@ def _check(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
     """Raise TypeError if JSON can't represent the value."""
     if not isinstance(key, str):
         raise TypeError(f"session[{key!r}]: a session key must be str, not {type(key).__name__}")
-    # Markup would become a plain str, and a page would show its tags
-    if value is None or isinstance(value, (str, int, float)) and not hasattr(value, "__html__"):
+    if not key.isascii():
+        arguments.text(f"session[{key!r}]: the key", key)
+    if value is None or isinstance(value, (str, int, float)) or _is_text(value):
         return
     if id(value) in inside:
         raise TypeError(f"session[{key!r}] holds a {type(value).__name__} that contains itself")
@@ -37,14 +41,30 @@ def _check(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
         # json would convert such a key to a string, and the app wouldn't find it again
         for name in value:
             if not isinstance(name, str):
-                raise TypeError(f"session[{key!r}] holds a dict with a {type(name).__name__} key; JSON allows only str")
+                raise TypeError(
+                    f"session[{key!r}] holds a dict with a {type(name).__name__} key; JSON allows only str:"
+                    f" use str({name!r})"
+                )
         children = value.values()
     elif isinstance(value, (list, tuple)):
         children = value
     else:
-        raise TypeError(f"session[{key!r}] holds a {type(value).__name__}, which JSON can't hold")
+        raise TypeError(
+            f"session[{key!r}] holds a {type(value).__name__}, which JSON can't hold: store its str() or isoformat()"
+        )
     for child in children:
         _check(key, child, inside)
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a value stands for its text: a lazy translation, or an object that a template shows as HTML."""
+    kind = type(value)
+    return hasattr(kind, "__html__") or kind.__name__.lstrip("_") in ("LazyString", "LazyProxy")
+
+
+def _text_of(value: Any) -> str:
+    # For the encoder, after _check: only texts of other types are left.
+    return str(value)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -52,5 +72,5 @@ def _refuse_constant(name: str) -> Any:
 
 
 # created once: json.dumps() and json.loads() would create these for every value
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_text_of).encode
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

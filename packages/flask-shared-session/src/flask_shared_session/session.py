@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from flask.sessions import SessionMixin
 
-from .errors import SessionEnded, SessionStoreError
+from . import arguments
+from .errors import SessionEnded, SessionStoreError, SessionTooLarge
 from .ids import digest, index_name, make_handle, make_id
 from .serializer import dumps, loads
 from .store import Login, SessionInfo, Store, as_moment
@@ -61,9 +62,10 @@ class Session(SessionMixin):
         return len(self._load())
 
     def clear(self) -> None:
-        """Remove all values and the login. Without new values, the session ends.
+        """Remove all values and the login. Without new values, the session ends; with new values, a new session starts.
 
-        Together with rotate(), or if it had a user, a new session starts.
+        So an app that logs a user in by clear() and session["user_id"] = ... leaves no session whose id was known
+        before the login.
         """
         self._load().clear()
         self._cleared = True
@@ -110,15 +112,24 @@ class Session(SessionMixin):
             return self._login.handle
         return None if self._cleared else self._handle
 
-    def log_in(self, user: str, *, address: str = "", agent: str = "", node: str = "") -> None:
+    def log_in(
+        self, user: str, *, address: str | None = None, agent: str | None = None, node: str | None = None
+    ) -> None:
         """Log the user in when the session is saved: with a new id and a new lifetime.
 
         Values are kept unless clear() was called or they belong to another user; the old id becomes invalid.
         user: name. address, agent, node: client address, User-Agent and node, to be shown to the user.
+        Raises TypeError or ValueError for a value that can't be stored.
         """
+        user = arguments.text("user", user, may_be_empty=False)
+        about = {
+            name: arguments.optional_text(name, value)
+            for name, value in (("address", address), ("agent", agent), ("node", node))
+        }
         if self.user not in (None, user):
             self.clear()
-        self._login = Login(user, make_handle(user), address, agent[:AGENT_CHARACTERS], node)
+        about["agent"] = about["agent"][:AGENT_CHARACTERS]
+        self._login = Login(user, make_handle(user), **about)
 
     def sessions(self) -> list[SessionInfo]:
         """Return all sessions of this session's user, the oldest first; none without a user."""
@@ -191,16 +202,19 @@ class Session(SessionMixin):
     def increment(self, key: str, by: int = 1) -> int:
         """Add `by` to session[key] now, atomically across all nodes. Returns the sum. A missing value counts as 0.
 
-        Raises SessionEnded if the session ended elsewhere, TypeError if session[key] isn't an integer.
+        Raises SessionEnded if the session ended elsewhere, TypeError if session[key] or by isn't an integer, ValueError
+        if by or the sum has more than 64 bits.
         """
+        arguments.text("key", key)
+        by = arguments.integer("by", by)
         values = self._load()
         if self._id is None or self._starts_new_session or self._is_changed(key):
             # this request sets the value, the store has no value to add to
             value = values.get(key, 0)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"session[{key!r}] holds a {type(value).__name__}, can't increment it")
-            values[key] = value + by
-            return value + by
+            values[key] = arguments.integer(f"session[{key!r}] + by", value + by)
+            return values[key]  # type: ignore[no-any-return]
         with self._recording_failure():
             total = self._store.increment(self._id, key, by)
         if total is None:
@@ -251,8 +265,7 @@ class Session(SessionMixin):
     @property
     def _starts_new_session(self) -> bool:
         """Whether a new session replaces the stored session."""
-        leaves_user = self._user is not None and self._cleared
-        return self._login is not None or leaves_user or self._cleared and self._rotated
+        return self._login is not None or self._cleared
 
     def _saved_user(self) -> str | None:
         """The session's user in the store, after saving a login of this request."""
@@ -298,6 +311,7 @@ class Session(SessionMixin):
             self.end()
             return
         texts = {key: dumps(key, value) for key, value in self._values.items()}
+        self._check_size(texts)
         if self._id is not None and not self._starts_new_session:
             self._update(self._id, texts)
         elif has_content:
@@ -305,6 +319,15 @@ class Session(SessionMixin):
         self._stored = texts
         self._login = None
         self._cleared = self._rotated = False
+
+    def _check_size(self, texts: dict[str, str]) -> None:
+        sizes = {key: len(key) + len(text) for key, text in texts.items()}
+        if sum(sizes.values()) > self._store.max_bytes:
+            largest = max(sizes, key=lambda key: sizes[key])
+            raise SessionTooLarge(
+                f"the session has {sum(sizes.values())} bytes, {sizes[largest]} of them in session[{largest!r}]; the"
+                f" limit is {self._store.max_bytes}: store such data elsewhere, or raise SESSION_MAX_BYTES"
+            )
 
     def _create(self, texts: dict[str, str]) -> None:
         login = self._login

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .probe import KEY_CHARACTERS
-from .store import PER_USER
+from .store import MAX_BYTES, PER_USER
 
 PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
 KINDS = {
@@ -104,6 +104,7 @@ class Settings:
     idle_seconds: int
     lifetime_seconds: int
     per_user: int
+    max_bytes: int
     max_connections: int
     probe_key: str | None
 
@@ -132,6 +133,7 @@ class Settings:
             idle_seconds=option("SESSION_IDLE_SECONDS", _whole(1, 366 * _DAY), 1800),
             lifetime_seconds=option("SESSION_LIFETIME_SECONDS", _whole(1, 3660 * _DAY), 8 * 3600),
             per_user=option("SESSION_PER_USER", _whole(1, 1_000_000), PER_USER),
+            max_bytes=option("SESSION_MAX_BYTES", _whole(1, 2**29), MAX_BYTES),
             max_connections=option("SESSION_MAX_CONNECTIONS", _whole(1, 10_000), 32),
             probe_key=option("SESSION_PROBE_KEY", _key),
         )

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from .observer import Observer
 
 PER_USER = 10  # default limit of sessions per user
+MAX_BYTES = 2**20  # default limit of a session's size
 
 
 class Record(NamedTuple):
@@ -55,6 +56,7 @@ class Store(Protocol):
 
     observer: Observer  # receives the events of store and sessions
     lifetime: float  # seconds after which a session ends in any case
+    max_bytes: int  # limit of the JSON texts of a session
 
     def read(self, session_id: str) -> Record | None:
         """Return the session, None if it doesn't exist. Resets its idle time. Raises ValueError if it is invalid."""
