@@ -1,5 +1,6 @@
 """The contract of a session, with any store."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -331,6 +332,35 @@ def test_rotate_does_not_extend_the_lifetime(make_store: Callable[..., Store]) -
     session.save()
     time.sleep(0.3)
     assert read(store, session.new_id) == {}
+
+
+def test_only_used_values_are_decoded_and_only_changeable_values_are_compared(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost of a request doesn't grow with the values that it doesn't use."""
+    session_id = begin(store, used="a", unused="b", basket=[1], other=[2])
+    decoded: list[str] = []
+    compared: list[object] = []
+
+    def loads(text: str) -> Any:
+        decoded.append(text)
+        return json.loads(text)
+
+    def is_same(value: object, text: str) -> bool:
+        compared.append(value)
+        return json.dumps(value, separators=(",", ":")) == text
+
+    monkeypatch.setattr("flask_shared_session.session.loads", loads)
+    monkeypatch.setattr("flask_shared_session.session.is_same", is_same)
+    session = Session(store, session_id)
+    assert (session["used"], session["basket"]) == ("a", [1])
+    assert "unused" in session and len(session) == 4
+    session.save()
+    assert decoded == ['"a"', "[1]"]
+    assert compared == [[1]]
+    session["basket"].append(3)
+    session.save()
+    assert read(store, session_id) == {"used": "a", "unused": "b", "basket": [1, 3], "other": [2]}
 
 
 # Wrong arguments: an error of the app, which names the argument, and never a failure of the store

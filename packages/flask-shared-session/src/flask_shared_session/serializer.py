@@ -20,6 +20,14 @@ def dumps(key: str, value: Any) -> str:
         raise TypeError(f"session[{key!r}] holds a float that JSON can't hold: {error}") from error
 
 
+def is_same(value: Any, text: str) -> bool:
+    """Return whether a value has this JSON text. Much faster than dumps(), which checks each part of the value."""
+    try:
+        return _encode(value) == text
+    except (TypeError, ValueError, RecursionError):
+        return False  # dumps() has the message
+
+
 def loads(text: str) -> Any:
     """Return the value of a JSON text. Raises ValueError or RecursionError if `dumps` can't have written it."""
     return _decode(text)

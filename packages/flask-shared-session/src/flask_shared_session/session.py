@@ -11,10 +11,11 @@ from flask.sessions import SessionMixin
 from . import arguments
 from .errors import SessionEnded, SessionStoreError, SessionTooLarge
 from .ids import digest, index_name, make_handle, make_id
-from .serializer import dumps, loads
+from .serializer import dumps, is_same, loads
 from .store import Login, SessionInfo, Store, as_moment
 
 AGENT_CHARACTERS = 256
+_UNREAD: Any = object()  # a value that is in the store, and that this request hasn't used
 _PERMANENT = "_permanent"  # Flask stores session.permanent under this key
 _log = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ class Session(SessionMixin):
         self._id = session_id  # None: the store has no such session
         self._loaded = session_id is None
         self._found = False if session_id is None else None  # None: not queried yet, or no answer
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}  # decoded at first use
         self._stored: dict[str, str] = {}  # the JSON texts in the store; at the end, differences are written
+        self._constants: dict[str, Any] = {}  # decoded values that can't change, so need no comparison at the end
         self._was_permanent = False
         self._created: int | None = None
         self._user: str | None = None
@@ -47,7 +49,8 @@ class Session(SessionMixin):
     # The mapping; MutableMapping adds get, pop, update, ...
 
     def __getitem__(self, key: str) -> Any:
-        return self._load()[key]
+        value = self._load()[key]
+        return self._decode(key) if value is _UNREAD else value
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._load()[key] = value
@@ -56,7 +59,14 @@ class Session(SessionMixin):
         del self._load()[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._load())
+        # All values now: if one can't be read, the session is dropped, and no iteration may be in progress.
+        for key in [key for key, value in self._load().items() if value is _UNREAD]:
+            if key in self._values:
+                self.get(key)
+        return iter(self._values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._load()
 
     def __len__(self) -> int:
         return len(self._load())
@@ -207,10 +217,10 @@ class Session(SessionMixin):
         """
         arguments.text("key", key)
         by = arguments.integer("by", by)
-        values = self._load()
+        value = self.get(key, 0)
+        values = self._values
         if self._id is None or self._starts_new_session or self._is_changed(key):
             # this request sets the value, the store has no value to add to
-            value = values.get(key, 0)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"session[{key!r}] holds a {type(value).__name__}, can't increment it")
             values[key] = arguments.integer(f"session[{key!r}] + by", value + by)
@@ -291,32 +301,57 @@ class Session(SessionMixin):
             record = self._store.read(session_id)
             if record is None:
                 self._store.observer.unknown()
-            texts = record.texts if record else {}
-            values = {key: loads(text) for key, text in texts.items()}
-        except (ValueError, RecursionError) as error:
-            _log.warning("dropped an unreadable session, sha256 %s: %s", digest(session_id), type(error).__name__)
-            self._store.observer.ended("unreadable", self._store.delete(session_id))
+        except ValueError as error:
+            self._drop(session_id, error)
             record = None
         self._found = record is not None
         if record is None:
             self._id = None
         else:
-            self._values, self._stored = values, texts
+            self._values, self._stored = dict.fromkeys(record.texts, _UNREAD), record.texts
             self._created, self._user, self._handle = record.created, record.user, record.handle
             self._was_permanent = self.is_lasting
+
+    def _decode(self, key: str) -> Any:
+        """Decode a value of the store. Raises KeyError if it can't be read; the session is dropped then."""
+        try:
+            value = loads(self._stored[key])
+        except (ValueError, RecursionError) as error:
+            assert self._id
+            with self._recording_failure():
+                self._drop(self._id, error)
+            self._forget()
+            self._found = False
+            raise KeyError(key) from None
+        self._values[key] = value
+        if not isinstance(value, (dict, list)):
+            self._constants[key] = value
+        return value
+
+    def _drop(self, session_id: str, error: Exception) -> None:
+        _log.warning("dropped an unreadable session, sha256 %s: %s", digest(session_id), type(error).__name__)
+        self._store.observer.ended("unreadable", self._store.delete(session_id))
+
+    def _text(self, key: str) -> str:
+        """Return the JSON text of a value; that of the store if the value can't have changed."""
+        value = self._values[key]
+        stored = self._stored.get(key)
+        if stored is not None and (value is _UNREAD or value is self._constants.get(key, _UNREAD)):
+            return stored
+        return stored if stored is not None and is_same(value, stored) else dumps(key, value)
 
     def _write(self) -> None:
         has_content = self._login is not None or not self._values.keys() <= {_PERMANENT}
         if self._cleared and not has_content:
             self.end()
             return
-        texts = {key: dumps(key, value) for key, value in self._values.items()}
-        self._check_size(texts)
+        texts = {key: self._text(key) for key in self._values}
         if self._id is not None and not self._starts_new_session:
             self._update(self._id, texts)
         elif has_content:
             self._create(texts)
         self._stored = texts
+        self._constants = {}
         self._login = None
         self._cleared = self._rotated = False
 
@@ -330,6 +365,7 @@ class Session(SessionMixin):
             )
 
     def _create(self, texts: dict[str, str]) -> None:
+        self._check_size(texts)
         login = self._login
         new_id = make_id(beside=index_name(login.user) if login else self._id)
         self._created = self._store.create(new_id, texts, self._id, login)
@@ -341,6 +377,8 @@ class Session(SessionMixin):
     def _update(self, session_id: str, texts: dict[str, str]) -> None:
         changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
         deleted = self._stored.keys() - texts.keys()
+        if changed:
+            self._check_size(texts)
         if self._rotated:
             new_id, previous = make_id(beside=session_id), session_id
         else:
@@ -352,7 +390,7 @@ class Session(SessionMixin):
         self._id = new_id
 
     def _is_changed(self, key: str) -> bool:
-        text = dumps(key, self._values[key]) if key in self._values else None
+        text = self._text(key) if key in self._values else None
         return text != self._stored.get(key)
 
     def _gone(self) -> NoReturn:
@@ -363,7 +401,7 @@ class Session(SessionMixin):
 
     def _forget(self) -> None:
         self._id = self._created = self._user = self._handle = self._login = None
-        self._values, self._stored = {}, {}
+        self._values, self._stored, self._constants = {}, {}, {}
         self._loaded = self._ended = True
         self._cleared = self._rotated = False
 
