@@ -168,6 +168,49 @@ def test_an_app_can_handle_store_errors_during_and_after_the_view(store: RedisSt
     assert len(caught) == broken.calls == 1
 
 
+def test_an_error_has_the_headers_that_after_request_sets(store: RedisStore) -> None:
+    """Of the app, of a blueprint and of the request itself, with cookies; without those that need the session."""
+    app = make_app(FailingStore(store, {"update"}))
+    shop = flask.Blueprint("shop", __name__)
+
+    @shop.get("/shop")
+    def view() -> str:
+        @flask.after_this_request
+        def of_the_request(response: flask.Response) -> flask.Response:
+            response.set_cookie("language", "de")
+            return response
+
+        flask.session["sold"] = 1
+        return "sold"
+
+    @shop.after_request
+    def of_the_blueprint(response: flask.Response) -> flask.Response:
+        response.headers.add("Order", "blueprint")
+        return response
+
+    @app.after_request
+    def of_the_app(response: flask.Response) -> flask.Response:
+        response.headers.add("Order", "app")
+        response.headers["Access-Control-Allow-Origin"] = "https://shop.example"
+        return response
+
+    @app.after_request
+    def with_the_session(response: flask.Response) -> flask.Response:
+        response.headers["Value"] = str(flask.session.get("sold"))
+        return response
+
+    app.register_blueprint(shop)
+    client = app.test_client()
+    client.set_cookie("session", store_session(store))
+    response = client.get("/shop")
+    assert response.status_code == 503
+    assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert response.headers.get_all("Order") == ["blueprint", "app"]
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["Set-Cookie"].startswith("language=de;")
+    assert "Value" not in response.headers
+
+
 def test_a_request_waits_for_a_failing_store_only_once(store: RedisStore) -> None:
     failing = FailingStore(store, {"read"})
     client = make_app(failing).test_client()

@@ -1,5 +1,6 @@
 """Connects the session layer to Flask, and sets the cookie."""
 
+from contextlib import suppress
 from typing import Any, cast
 
 import flask
@@ -41,7 +42,8 @@ class SharedSessionInterface(SessionInterface):
             session.save()
         except (SessionStoreError, SessionEnded) as error:
             # for an error from here, Flask calls only the handler of status 500, so call the right handler
-            _replace(response, app.make_response(app.handle_user_exception(error)))
+            other = app.make_response(app.handle_user_exception(error))
+            _replace(response, _after_request(app, other))
         if session.accessed:
             _keep_private(response)
             # only now: if save() raises TypeError, Flask calls this method a second time
@@ -67,6 +69,19 @@ class SharedSessionInterface(SessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
+
+
+def _after_request(app: Flask, response: Response) -> Response:
+    """Return a response after the functions that Flask has called for the response that it replaces.
+
+    They set headers such as those of CORS, which the error needs, too. A function that needs the session is left out.
+    """
+    blueprints = (*flask.request.blueprints, None)
+    functions = [each for name in blueprints for each in reversed(app.after_request_funcs.get(name, []))]
+    for function in (*flask.globals.request_ctx._after_request_functions, *functions):
+        with suppress(SessionStoreError, SessionEnded):
+            response = app.ensure_sync(function)(response)
+    return response
 
 
 def _keep_private(response: AnyResponse) -> None:
