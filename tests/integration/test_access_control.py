@@ -218,6 +218,7 @@ def test_a_foreign_value_set_between_read_and_write_is_never_changed(
     store = store_of(make_app(redis.port))
     created = Session(store, None)
     created["a"] = 1
+    created.log_in(USER)
     created.save()
     found = Session(store, created.new_id)
     assert found["a"] == 1

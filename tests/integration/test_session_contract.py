@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask_shared_session import Session, SessionEnded, SessionTooLarge
+from flask_shared_session import Session, SessionEnded, SessionMoved, SessionTooLarge
 from flask_shared_session.ids import is_id, make_id
 from flask_shared_session.store import Store
 
@@ -361,6 +361,93 @@ def test_only_used_values_are_decoded_and_only_changeable_values_are_compared(
     session["basket"].append(3)
     session.save()
     assert read(store, session_id) == {"used": "a", "unused": "b", "basket": [1, 3], "other": [2]}
+
+
+# Requests that set out with an id that is gone when they write
+
+
+@pytest.mark.parametrize("change", [lambda s: s.rotate(), lambda s: s.log_in("ada")], ids=["rotation", "login"])
+@pytest.mark.parametrize("reads_before", [True, False])
+def test_a_request_with_the_old_id_writes_nothing_and_gets_no_cookie(
+    store: Store, change: Callable[[Session], object], reads_before: bool
+) -> None:
+    """Its cookie would log the user out, and what it wrote would be in a session that no other request has."""
+    old = begin(store, a=1)
+    late = Session(store, old)
+    if reads_before:
+        assert late["a"] == 1
+    session = Session(store, old)
+    change(session)
+    session.save()
+    late["b"] = 2
+    with pytest.raises(SessionMoved) as raised:
+        late.save()
+    assert raised.value.code == 409
+    assert "log in" not in str(raised.value.description)
+    assert late.new_id is None and not late.is_cookie_dead
+    late["flash"] = "try again"
+    with pytest.raises(SessionMoved):
+        late.save()
+    assert late.new_id is None
+    assert read(store, session.new_id) == {"a": 1}
+    assert store.count().sessions == 1
+
+
+def test_a_request_with_the_old_id_may_read(store: Store) -> None:
+    old = begin(store, a=1)
+    session = Session(store, old)
+    session.rotate()
+    session.save()
+    late = Session(store, old)
+    assert dict(late) == {}
+    late.save()
+    assert late.new_id is None and not late.is_cookie_dead
+
+
+def test_a_login_with_the_old_id_is_a_new_session(store: Store) -> None:
+    """As after a second click on the button."""
+    old = begin(store, a=1)
+    for _ in range(2):
+        session = Session(store, old)
+        session.clear()
+        session.log_in("ada")
+        session.save()
+        assert session.new_id
+        assert Session(store, session.new_id).user == "ada"
+
+
+@pytest.fixture
+def short_lived(make_store: Callable[..., Store]) -> Store:
+    """A store with an idle time of 0.2 s."""
+    return make_store(idle=0.2)
+
+
+@pytest.mark.parametrize("write", [lambda s: s.update(b=2), lambda s: s.increment("b", 2)], ids=["value", "increment"])
+def test_an_anonymous_session_that_expires_during_a_request_begins_anew(
+    short_lived: Store, write: Callable[[Session], object]
+) -> None:
+    """With the values that the request wrote, and under a new id."""
+    old = begin(short_lived, a=1)
+    session = Session(short_lived, old)
+    assert session["a"] == 1
+    time.sleep(0.4)
+    write(session)
+    session.save()
+    assert session.new_id not in (None, old)
+    assert read(short_lived, session.new_id) == {"b": 2}
+
+
+def test_a_session_of_a_user_that_expires_during_a_request_has_ended(short_lived: Store) -> None:
+    session = Session(short_lived, None)
+    session.log_in("ada")
+    session.save()
+    late = Session(short_lived, session.new_id)
+    assert late.user == "ada"
+    time.sleep(0.4)
+    late["b"] = 2
+    with pytest.raises(SessionEnded) as raised:
+        late.save()
+    assert raised.value.code == 401
 
 
 # Wrong arguments: an error of the app, which names the argument, and never a failure of the store

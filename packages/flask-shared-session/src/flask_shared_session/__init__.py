@@ -8,7 +8,7 @@
 `log_in()`, `rotate()`, `end()`, `save()`, `increment()`, and `sessions()` of its user.
 """
 
-from .errors import SessionEnded, SessionStoreError, SessionTooLarge
+from .errors import SessionEnded, SessionMoved, SessionStoreError, SessionTooLarge
 from .extension import SharedSession
 from .interface import SharedSessionInterface, current_session, current_store
 from .memory_store import MemoryStore
@@ -28,6 +28,7 @@ __all__ = [
     "Session",
     "SessionEnded",
     "SessionInfo",
+    "SessionMoved",
     "SessionStoreError",
     "SessionTooLarge",
     "SettingError",

@@ -15,14 +15,14 @@ for i = 6, #ARGV, 2 do
   redis.call('HSET', key, ARGV[i], ARGV[i + 1])
 end
 slide(key, expires, 0, tonumber(ARGV[1]), 0)
-local displaced = replaced and leave(replaced) or 0
+local displaced = replaced and leave(replaced, 'moved') or 0
 local capped = 0
 if index then
   local keys = living(index)
   local excess = #keys - tonumber(ARGV[4])
   for _, each in ipairs(keys) do
     if excess > capped and each ~= key then
-      capped = capped + leave(each)
+      capped = capped + leave(each, 'ended')
     end
   end
 end

@@ -29,3 +29,13 @@ class SessionEnded(Unauthorized):
     """The session ended elsewhere (logout, login, expiry) while this request wanted to write to it: 401."""
 
     description = "This session has ended. Nothing was saved. Please log in again."
+
+
+class SessionMoved(SessionEnded):
+    """The session got another id (login, rotation) while a request with the old id wanted to write to it: 409.
+
+    The client keeps its cookie, which has the new id by then.
+    """
+
+    code = 409
+    description = "Your session has changed meanwhile, as at a login. Nothing was saved. Please try again."

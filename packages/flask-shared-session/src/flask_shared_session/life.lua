@@ -65,13 +65,29 @@ local function enter(index, key, expires)
   redis.call('PEXPIRE', index, tonumber(last) - now())
 end
 
+-- A mark beside the key of a session that is gone, for the requests that set out with its id: 'moved' if another id
+-- replaced it, 'ended' otherwise. An expired session leaves no mark.
+local function mark_of(key)
+  local prefix, rest = string.match(key, '^(.*)session:({..}.*)$')
+  return prefix .. 'gone:' .. rest
+end
+
+local function mark(key, kind)
+  redis.call('HSET', mark_of(key), 'kind', kind)
+  redis.call('PEXPIRE', mark_of(key), 60000)
+end
+
 -- End a session. Returns 1, or 0 if it didn't exist.
-local function leave(key)
+local function leave(key, kind)
   local index = index_of(key)
   if index then
     redis.call('ZREM', index, digest_of(key))
   end
-  return redis.call('DEL', key)
+  local ended = redis.call('DEL', key)
+  if ended == 1 then
+    mark(key, kind)
+  end
+  return ended
 end
 
 -- Return the keys of the sessions in an index, oldest first, and remove expired sessions from it.
@@ -94,7 +110,7 @@ local function end_by_handle(index, handle, has_it)
   local ended = 0
   for _, key in ipairs(living(index)) do
     if (redis.pcall('HGET', key, 'm:handle') == handle) == has_it then -- an error if another application wrote the key
-      ended = ended + leave(key)
+      ended = ended + leave(key, 'ended')
     end
   end
   return ended

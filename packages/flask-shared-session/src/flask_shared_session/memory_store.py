@@ -9,6 +9,8 @@ from . import arguments
 from .observer import Observer
 from .store import MAX_BYTES, PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
+GONE_SECONDS = 60  # as in life.lua
+
 
 @dataclass
 class _Entry:
@@ -45,6 +47,7 @@ class MemoryStore:
         self._per_user = per_user
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
+        self._gone: dict[str, tuple[float, str]] = {}  # when and how a session went, by id
         self._lock = threading.Lock()
 
     def read(self, session_id: str) -> Record | None:
@@ -55,17 +58,22 @@ class MemoryStore:
             user, handle = entry.login[:2] if entry.login else (None, None)
             return Record(dict(entry.texts), int(entry.created * 1000), user, handle)
 
+    def gone(self, session_id: str) -> str:
+        with self._lock:
+            self._drop_expired()
+            return self._gone.get(session_id, (0, ""))[1]
+
     def create(
         self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
     ) -> int:
         with self._lock:
             if replaces:
-                self._entries.pop(replaces, None)
+                self._remove(replaces, "moved")
             now = self._clock()
             if login:
                 own = self._ids_of(login.user)
                 for each in own[: max(0, len(own) + 1 - self._per_user)]:
-                    del self._entries[each]
+                    self._remove(each, "ended")
             self._entries[session_id] = _Entry(now, now, dict(texts), login)
             return int(now * 1000)
 
@@ -77,7 +85,8 @@ class MemoryStore:
             if entry is None:
                 return False
             if previous:
-                self._entries[session_id] = self._entries.pop(previous)
+                self._remove(previous, "moved")
+                self._entries[session_id] = entry
             for key in deleted:
                 entry.texts.pop(key, None)
             entry.texts.update(texts)
@@ -98,7 +107,7 @@ class MemoryStore:
 
     def delete(self, session_id: str, handle: str | None = None) -> bool:
         with self._lock:
-            ended = self._entries.pop(session_id, None) is not None
+            ended = self._remove(session_id, "ended")
         return ended or handle is not None and self.end_session(handle)
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
@@ -138,10 +147,17 @@ class MemoryStore:
             self._drop_expired()
             selected = [each for each, entry in self._entries.items() if is_selected(entry.login)]
             for each in selected:
-                del self._entries[each]
+                self._remove(each, "ended")
             return len(selected)
 
     # The following methods require that the lock is held
+
+    def _remove(self, session_id: str, kind: str) -> bool:
+        """Remove a session, and keep for a while how it went."""
+        removed = self._entries.pop(session_id, None) is not None
+        if removed:
+            self._gone[session_id] = self._clock(), kind
+        return removed
 
     def _alive(self, session_id: str) -> _Entry | None:
         """The entry if it hasn't expired; resets its idle time."""
@@ -159,6 +175,7 @@ class MemoryStore:
 
     def _drop_expired(self) -> None:
         now = self._clock()
+        self._gone = {each: gone for each, gone in self._gone.items() if gone[0] > now - GONE_SECONDS}
         for each, entry in list(self._entries.items()):
             if now >= min(entry.seen + self._idle, entry.created + self.lifetime):
                 del self._entries[each]

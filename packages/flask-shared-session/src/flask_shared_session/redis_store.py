@@ -85,6 +85,7 @@ class RedisStore:
         # so stale sessions aren't read either. Without free memory, sessions can still be read and ended.
         writes, frees = "#!lua\n", "#!lua flags=allow-oom\n"
         self._read = self._script(frees, "read")
+        self._gone = self._script(frees, "gone")
         self._create = self._script(writes, "create")
         self._update = self._script(writes, "update")
         self._increment = self._script(writes, "increment")
@@ -108,13 +109,17 @@ class RedisStore:
         texts = {name.removeprefix(_VALUE): text for name, text in fields.items() if name.startswith(_VALUE)}
         return Record(texts, int(fields.get("m:created", "")), fields.get("m:user"), fields.get("m:handle"))
 
+    def gone(self, session_id: str) -> str:
+        kind: bytes | None = self._call("read", self._gone, [self._key(session_id)])
+        return (kind or b"").decode()
+
     def create(
         self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
     ) -> int:
         if replaces and self._is_cluster and slot_of(replaces) != slot_of(session_id):
             # A script can't span two slots, so this login takes two calls. An interruption between them makes the user
             # log in again; in the other order, the old id would survive the login.
-            self.observer.ended("replaced", self.delete(replaces))
+            self.observer.ended("replaced", self._end(replaces, "", "moved"))
             replaces = None
         keys = [self._key(each) for each in (session_id, replaces) if each]
         owner = [part for name, text in login._asdict().items() for part in ("m:" + name, text)] if login else []
@@ -138,7 +143,10 @@ class RedisStore:
         return total
 
     def delete(self, session_id: str, handle: str | None = None) -> bool:
-        return bool(self._call("delete", self._delete, [self._key(session_id)], [handle or ""]))
+        return self._end(session_id, handle or "", "ended")
+
+    def _end(self, session_id: str, handle: str, kind: str) -> bool:
+        return bool(self._call("delete", self._delete, [self._key(session_id)], [handle, kind]))
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         rows = self._call("list", self._list, [self._index(index_name(user))])

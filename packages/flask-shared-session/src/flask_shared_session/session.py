@@ -4,12 +4,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from flask.sessions import SessionMixin
 
 from . import arguments
-from .errors import SessionEnded, SessionStoreError, SessionTooLarge
+from .errors import SessionEnded, SessionMoved, SessionStoreError, SessionTooLarge
 from .ids import digest, index_name, make_handle, make_id
 from .serializer import dumps, is_same, loads
 from .store import Login, SessionInfo, Store, as_moment
@@ -228,7 +228,10 @@ class Session(SessionMixin):
         with self._recording_failure():
             total = self._store.increment(self._id, key, by)
         if total is None:
-            self._gone()
+            values[key] = by
+            self._begin_anew(self._id, {key: dumps(key, by)})
+            self._stored = {key: dumps(key, by)}
+            return by
         values[key] = total
         self._stored[key] = dumps(key, total)
         return total
@@ -349,8 +352,10 @@ class Session(SessionMixin):
         if self._id is not None and not self._starts_new_session:
             self._update(self._id, texts)
         elif has_content:
+            if not self._starts_new_session:
+                self._assert_not_moved()
             self._create(texts)
-        self._stored = texts
+        self._stored = {key: texts[key] for key in self._values}
         self._constants = {}
         self._login = None
         self._cleared = self._rotated = False
@@ -384,7 +389,8 @@ class Session(SessionMixin):
         else:
             new_id, previous = session_id, None
         if (changed or deleted or previous) and not self._store.update(new_id, changed, deleted, previous):
-            self._gone()
+            self._begin_anew(session_id, changed)
+            return
         if previous:
             self._store.observer.rotated()
         self._id = new_id
@@ -393,11 +399,28 @@ class Session(SessionMixin):
         text = self._text(key) if key in self._values else None
         return text != self._stored.get(key)
 
-    def _gone(self) -> NoReturn:
+    def _assert_not_moved(self) -> None:
+        """Refuse to create a session for a client that has just got another id: its cookie would replace that id."""
+        if self._cookie_id and not self._ended and self._store.gone(self._cookie_id) == "moved":
+            raise self._refused(SessionMoved())
+
+    def _begin_anew(self, session_id: str, changed: dict[str, str]) -> None:
+        """Save the changes of this request in a new session if the session was anonymous and has just expired."""
+        gone = self._store.gone(session_id)
+        if gone == "moved":
+            raise self._refused(SessionMoved())
+        if gone or self._user is not None:
+            raise self._refused(SessionEnded())
+        self._id, self._created, self._stored = None, None, {}
+        self._values = {key: self._values[key] for key in changed}
+        if changed:
+            self._create(changed)
+
+    def _refused(self, error: SessionEnded) -> SessionEnded:
         self._store.observer.conflicted()
         self._forget()
         self._ended = False  # keep the cookie: another request may have just set a newer id
-        raise SessionEnded
+        return error
 
     def _forget(self) -> None:
         self._id = self._created = self._user = self._handle = self._login = None

@@ -61,6 +61,11 @@ class Store(Protocol):
     def read(self, session_id: str) -> Record | None:
         """Return the session, None if it doesn't exist. Resets its idle time. Raises ValueError if it is invalid."""
 
+    def gone(self, session_id: str) -> str:
+        """Return "moved" if another id has replaced this session within the last minute, "ended" if it was ended, "" if
+        it exists, has expired or is unknown.
+        """
+
     def create(
         self, session_id: str, texts: Mapping[str, str], replaces: str | None = None, login: Login | None = None
     ) -> int:

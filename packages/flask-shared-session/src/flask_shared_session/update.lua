@@ -13,6 +13,7 @@ if previous then
     redis.call('ZREM', index, digest_of(previous))
   end
   redis.call('RENAME', previous, key)
+  mark(previous, 'moved')
 end
 local first_text = 3 + tonumber(ARGV[2])
 for i = 3, first_text - 1 do
