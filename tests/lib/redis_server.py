@@ -153,7 +153,8 @@ class RedisServer:
                 time.sleep(0.01)
         status = self._process.poll()
         self.kill()
-        pytest.fail(f"{self._program} did not start within 10 s" if status is None else f"{self._program} exited: {status}")
+        reason = "no answer within 10 s" if status is None else f"exit status {status}"
+        pytest.fail(f"{self._program} did not start: {reason}")
 
     @property
     def pid(self) -> int:

@@ -108,7 +108,7 @@ def test_a_failure_has_the_last_messages_and_the_remedy(run: Callable[..., dict[
     assert "Main process exited" not in message
 
 
-def test_a_log_that_the_unit_has_not_written_is_not_reported(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_a_log_from_before_the_start_is_not_reported(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """A unit that fails before it opens its log leaves there the messages of an earlier failure."""
     log = tmp_path / "log"
     log.write_text("Bad file format\n")

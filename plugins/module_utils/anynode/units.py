@@ -4,10 +4,11 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 LINES = 20
 # Options of modules that report messages of a unit.
-LOG_OPTIONS = {
+LOG_OPTIONS: dict[str, dict[str, Any]] = {
     "log_files": {"type": "list", "elements": "path", "default": []},
     "remedies": {"type": "dict", "default": {}},
 }
