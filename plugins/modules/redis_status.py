@@ -1,10 +1,11 @@
 #!/usr/bin/python
 """Report the status of Redis: version, memory, persistence, clients, number of sessions."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ansible.module_utils.anynode.redis import Redis, RedisError
-from ansible.module_utils.anynode.units import log_lines, remedy
+from ansible.module_utils.anynode.units import LOG_OPTIONS, Run, messages, remedy
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -46,8 +47,8 @@ options:
     description: timeout of each reply, in seconds
   unit:
     type: str
-    default: redis-server.service
-    description: systemd unit of Redis; if Redis doesn't answer, its last message is part of the reason
+    required: true
+    description: systemd unit of Redis; if Redis can't be reached, its last message is part of the reason
   log_files:
     type: list
     elements: path
@@ -67,6 +68,7 @@ EXAMPLES = r"""
     username: admin
     passwords: ["{{ redis_admin_password }}"]
     sessions: "anynode:session:"
+    unit: redis-server.service
   register: redis
 """
 
@@ -81,6 +83,7 @@ status:
 """
 
 BATCH = 1000
+UNREACHABLE = "Could not connect"  # in messages of redis-cli
 NUMBERS = ("used_memory", "maxmemory", "connected_clients", "uptime_in_seconds", "evicted_keys", "expired_keys")
 TEXTS = ("redis_version", "aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
 FLAGS = ("aof_enabled", "loading")
@@ -116,8 +119,15 @@ def count(redis: Client, prefix: str, limit: int) -> tuple[int, bool]:
             return round(size * len(found) / seen), False
 
 
-def status(args: dict[str, Any]) -> dict[str, Any]:
-    """Return the status of Redis."""
+def cause(run: Run, args: dict[str, Any]) -> list[str]:
+    """Return what is known about a Redis that doesn't run: its last message, and the remedy."""
+    found = messages(run, args["unit"], args["log_files"])
+    last = [f"last message in {source}: {lines[-1]}" for source, lines in found.items()][-1:]
+    return [*last, *filter(None, [remedy(found, args["remedies"])])]
+
+
+def status(args: dict[str, Any], cause: Callable[[], list[str]]) -> dict[str, Any]:
+    """Return the status of Redis. cause: returns what is known about a Redis that can't be reached."""
     try:
         with Redis(
             args["port"], args["username"], args["passwords"], ca_file=args["ca_file"], timeout=args["seconds"]
@@ -128,7 +138,8 @@ def status(args: dict[str, Any]) -> dict[str, Any]:
             found["appendfsync"] = redis.query("CONFIG", "GET", "appendfsync")[1]
             found["sessions"], found["sessions_counted"] = count(redis, args["sessions"], args["keys"])
     except (OSError, RedisError) as error:
-        return {"state": "not ready", "reason": str(error)}
+        reasons = [str(error), *(cause() if UNREACHABLE in str(error) else [])]
+        return {"state": "not ready", "reason": "; ".join(reasons)}
     return found | {"state": "ready", "reason": ""}
 
 
@@ -143,18 +154,13 @@ def main() -> None:
             "sessions": {"type": "str", "required": True},
             "keys": {"type": "int", "default": 100000},
             "seconds": {"type": "float", "default": 3},
-            "unit": {"type": "str", "default": "redis-server.service"},
-            "log_files": {"type": "list", "elements": "path", "default": []},
-            "remedies": {"type": "dict", "default": {}},
+            "unit": {"type": "str", "required": True},
+            **LOG_OPTIONS,
         },
         supports_check_mode=True,
     )
     args = module.params
-    found = status(args)
-    if found.get("redis_version") is None and (lines := log_lines(module.run_command, args["unit"], args["log_files"])):
-        parts = (found["reason"], f"last message: {lines[-1]}", remedy(lines, args["remedies"]))
-        found["reason"] = "; ".join(filter(None, parts))
-    module.exit_json(changed=False, status=found)
+    module.exit_json(changed=False, status=status(args, lambda: cause(module.run_command, args)))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 #!/usr/bin/python
 """Start, restart or reload a systemd unit; if that fails, report its last messages."""
 
+import time
 from typing import Any
 
-from ansible.module_utils.anynode.units import failure, log_lines
+from ansible.module_utils.anynode.units import LOG_OPTIONS, failure, messages
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: unit_state
 short_description: start, restart or reload a systemd unit, and report why it fails
 description:
-  - Loads changed unit files first. A failure has the last messages of the unit, from the journal and from log files,
+  - Loads unit files first. A failure has the last messages of the unit, from the journal and from log files,
     and a remedy if the cause is known; C(ansible.builtin.systemd_service) only names a command that shows them.
 options:
   name:
@@ -66,32 +67,30 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": list(VERBS), "required": True},
             "enabled": {"type": "bool", "default": False},
-            "log_files": {"type": "list", "elements": "path", "default": []},
-            "remedies": {"type": "dict", "default": {}},
+            **LOG_OPTIONS,
         },
         supports_check_mode=True,
     )
     module.run_command_environ_update = {"LC_ALL": "C"}
     args: dict[str, Any] = module.params
     name, state = args["name"], args["state"]
-
-    def show(name: str) -> dict[str, str]:
-        properties = "--property=ActiveState,UnitFileState,NeedDaemonReload"
-        lines = module.run_command(["systemctl", "show", properties, name], check_rc=True)[1].splitlines()
-        return dict(line.split("=", 1) for line in lines)
-
-    shown = show(name)
+    properties = "--property=ActiveState,UnitFileState,NeedDaemonReload"
+    lines = module.run_command(["systemctl", "show", properties, name], check_rc=True)[1].splitlines()
+    shown = dict(line.split("=", 1) for line in lines)
     enables = args["enabled"] and shown["UnitFileState"] != "enabled"
-    loads = shown["NeedDaemonReload"] == "yes"
     acts = state != "started" or shown["ActiveState"] not in ("active", "reloading")
+    loads = shown["NeedDaemonReload"] == "yes"
     if not module.check_mode:
-        if loads:
+        # Before it acts in any case: a unit that systemd hasn't loaded yet doesn't need a reload by its own account,
+        # yet systemd 252 looks for its drop-ins in a list of directories that is as old as the last reload.
+        if acts or loads:
             module.run_command(["systemctl", "daemon-reload"], check_rc=True)
         if enables:
             module.run_command(["systemctl", "enable", name], check_rc=True)
+        since = int(time.time())
         if acts and module.run_command(["systemctl", COMMANDS[state], name])[0]:
-            lines = log_lines(module.run_command, name, args["log_files"])
-            module.fail_json(msg=failure(name, VERBS[state], lines, args["remedies"]))
+            found = messages(module.run_command, name, args["log_files"], since)
+            module.fail_json(msg=failure(name, VERBS[state], found, args["remedies"]))
     module.exit_json(changed=enables or loads or acts)
 
 

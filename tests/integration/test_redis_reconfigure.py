@@ -205,9 +205,12 @@ def test_the_status_of_a_server_is_reported(tls: Any) -> None:
         server.admin.set(f"{PREFIX}session:{number}", "x", ex=60)
     args = {"port": server.port, "ca_file": str(authority.file), "username": "admin", "passwords": [OLD]}
     args |= {"sessions": f"{PREFIX}session:", "keys": 1000, "seconds": 3.0}
-    found = status.status(args)
+    found = status.status(args, lambda: ["the cause"])
     assert (found["state"], found["sessions"], found["sessions_counted"]) == ("ready", 3, True)
     assert (found["aof_enabled"], found["appendfsync"], found["rdb_last_bgsave_status"]) == (True, "no", "ok")
-    assert "none of the passwords" in status.status(args | {"passwords": [NEW]})["reason"]
+    found = status.status(args | {"passwords": [NEW]}, lambda: ["the cause"])
+    assert found["reason"] == "Redis accepts none of the passwords of admin"
     server.kill()
-    assert status.status(args)["state"] == "not ready"
+    found = status.status(args, lambda: ["the cause"])
+    assert found["state"] == "not ready"
+    assert found["reason"].endswith("; the cause")

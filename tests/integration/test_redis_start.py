@@ -14,24 +14,24 @@ from lib.redis_server import PROGRAMS, RedisServer
 
 REMEDIES = yaml.safe_load((ROOT / "roles/redis/vars/main.yml").read_text())["__redis_remedies"]
 
+StartLog = Callable[[RedisServer], dict[str, list[str]]]
+
 
 @pytest.fixture
-def start_log(tmp_path: Path) -> Callable[[RedisServer], list[str]]:
+def start_log(tmp_path: Path) -> StartLog:
     """Start a server that must end by itself; return its messages."""
 
-    def start_log(server: RedisServer) -> list[str]:
+    def start_log(server: RedisServer) -> dict[str, list[str]]:
         log = tmp_path / "log"
         with pytest.raises(pytest.fail.Exception):
             server.start(f"--logfile {log}")
-        return last_lines(str(log))
+        return {"the log": last_lines(str(log))}
 
     return start_log
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_zeros_at_the_end_of_the_append_only_file(
-    tmp_path: Path, start_log: Callable[[RedisServer], list[str]], name: str
-) -> None:
+def test_zeros_at_the_end_of_the_append_only_file(tmp_path: Path, start_log: StartLog, name: str) -> None:
     """As a power failure leaves them. The command of the message repairs the file, and older writes remain."""
     server = RedisServer(tmp_path, name).start()
     server.admin.set("kept", "1", ex=600)
@@ -50,14 +50,14 @@ def test_zeros_at_the_end_of_the_append_only_file(
     server.kill()
 
 
-def test_a_port_in_use(tmp_path: Path, start_log: Callable[[RedisServer], list[str]]) -> None:
+def test_a_port_in_use(tmp_path: Path, start_log: StartLog) -> None:
     server = RedisServer(tmp_path)
     with socket.create_server(("127.0.0.1", server.port)):
         assert "Another process has the port" in remedy(start_log(server), REMEDIES)
 
 
-def test_files_that_redis_may_not_read(tmp_path: Path, start_log: Callable[[RedisServer], list[str]]) -> None:
+def test_an_unknown_cause_has_no_remedy(tmp_path: Path, start_log: StartLog) -> None:
     server = RedisServer(tmp_path)
     (tmp_path / "users.acl").unlink()
     (tmp_path / "users.acl").mkdir()
-    assert remedy(start_log(server), REMEDIES) == ""  # an unknown cause has no remedy, only its messages
+    assert remedy(start_log(server), REMEDIES) == ""

@@ -151,8 +151,10 @@ class RedisServer:
                 if self._process.poll() is not None:
                     break
                 time.sleep(0.01)
+        status = self._process.poll()
         self.kill()
-        pytest.fail(f"{self._program} did not start: exit status {self._process.poll()}, or not within 10 s")
+        reason = "no answer within 10 s" if status is None else f"exit status {status}"
+        pytest.fail(f"{self._program} did not start: {reason}")
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,8 @@
 """A unit that doesn't start is reported with its last messages and the remedy of a known cause."""
 
+import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,13 +72,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     ("host", "state", "commands"),
     [
         (Host(), "started", []),
-        (Host(active="inactive"), "started", ["start redis-server.service"]),
-        (Host(active="activating"), "started", ["start redis-server.service"]),
+        (Host(active="inactive"), "started", ["daemon-reload", "start redis-server.service"]),
+        (Host(active="activating"), "started", ["daemon-reload", "start redis-server.service"]),
         (Host(active="reloading"), "started", []),
         (Host(file="disabled"), "started", ["enable redis-server.service"]),
         (Host(reload="yes"), "started", ["daemon-reload"]),
         (Host(reload="yes"), "restarted", ["daemon-reload", "restart redis-server.service"]),
-        (Host(active="inactive"), "reloaded", ["reload-or-restart redis-server.service"]),
+        (Host(), "restarted", ["daemon-reload", "restart redis-server.service"]),
+        (Host(active="inactive"), "reloaded", ["daemon-reload", "reload-or-restart redis-server.service"]),
     ],
 )
 def test_commands(run: Callable[..., dict[str, Any]], host: Host, state: str, commands: list[str]) -> None:
@@ -91,21 +94,35 @@ def test_check_mode_changes_nothing(run: Callable[..., dict[str, Any]]) -> None:
 
 
 def test_a_failure_has_the_last_messages_and_the_remedy(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    """The messages of the unit itself, not systemd's about it."""
+    """The messages of the unit itself, not systemd's about it; the log doesn't push out those in the journal."""
     log = tmp_path / "log"
     log.write_text("first\n" * 100_000 + "Bad file format\nlast\n")
+    os.utime(log, (time.time() + 10,) * 2)
     remedies = {"FATAL CONFIG": "wrong", "Bad (file|format)": "Repair the file."}
     host = Host(active="activating", failing=True)
     message = run(host, "started", log_files=[str(log), "/nonexistent"], remedies=remedies)["msg"]
     assert message.startswith("redis-server.service doesn't start. Repair the file.\n")
-    assert re.findall(r"(?m)^    (.*)$", message)[-2:] == ["Bad file format", "last"]
+    lines = re.findall(r"(?m)^    (.*)$", message)
+    assert lines[0] == "*** FATAL CONFIG FILE ERROR ***"
+    assert lines[-2:] == ["Bad file format", "last"]
     assert "Main process exited" not in message
+
+
+def test_a_log_from_before_the_start_is_not_reported(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """A unit that fails before it opens its log leaves there the messages of an earlier failure."""
+    log = tmp_path / "log"
+    log.write_text("Bad file format\n")
+    os.utime(log, (time.time() - 10,) * 2)
+    host = Host(active="inactive", failing=True)
+    message = run(host, "started", log_files=[str(log)], remedies={"Bad": "wrong", "FATAL": "right"})["msg"]
+    assert message.startswith("redis-server.service doesn't start. right\n")
+    assert "Bad" not in message
 
 
 def test_a_cause_in_the_journal_is_reported(run: Callable[..., dict[str, Any]]) -> None:
     message = run(Host(failing=True), "reloaded")["msg"]
     assert message.splitlines() == [
         "redis-server.service doesn't reload.",
-        "Its last messages:",
+        "Its last messages in the journal:",
         "    *** FATAL CONFIG FILE ERROR ***",
     ]
