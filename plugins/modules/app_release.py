@@ -121,7 +121,8 @@ def sources(root: Path) -> list[Part]:
     paths = read_toml(root).get("tool", {}).get("anynode", {}).get("local-packages", [])
     if not isinstance(paths, list) or not all(isinstance(each, str) for each in paths):
         raise BuildError(f"{root / 'pyproject.toml'}: local-packages must be a list of directories, not {paths!r}")
-    return [app, *(read_part((root / each).resolve(), "a local package", ("pyproject.toml",)) for each in paths)]
+    kind = f"a local package, which {root / 'pyproject.toml'} lists in local-packages,"
+    return [app, *(read_part((root / each).resolve(), kind, ("pyproject.toml",)) for each in paths)]
 
 
 def skipped(path: Path) -> bool:

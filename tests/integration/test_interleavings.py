@@ -8,7 +8,7 @@ from typing import Any
 import flask
 import pytest
 from flask import Flask
-from flask_shared_session import RedisStore, Session, SessionEnded, SharedSessionInterface
+from flask_shared_session import RedisStore, Session, SessionEnded, SessionMoved, SharedSessionInterface
 from flask_shared_session.ids import make_id
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -77,6 +77,7 @@ class Sessions(RuleBasedStateMachine):
         self.interface = SharedSessionInterface(store)
         self.read_all = redis.admin.register_script(READ_ALL)
         self.kept: dict[str | None, Kept] = {}  # id -> Kept: the model's store
+        self.gone: dict[str | None, str] = {}  # how sessions went, by id
         self.open: list[Request] = []
 
     # Requests start and finish; most of them use the same few sessions
@@ -104,11 +105,11 @@ class Sessions(RuleBasedStateMachine):
     def a_request_finishes(self, request: Request) -> str:
         self.open.remove(request)
         response = self.app.response_class()
-        is_refused = self.save(request)
+        refused = self.save(request)
         with self.app.test_request_context():
             self.interface.save_session(self.app, request.session, response)
         self.learn_id(request)
-        assert response.status_code == (401 if is_refused else 200)
+        assert response.status_code == {"": 200, "ended": 401, "moved": 409}[refused]
         set_cookie = response.headers.get("Set-Cookie", "")
         if request.held and request.held != request.cookie:
             assert set_cookie.startswith(f"session={request.held};")
@@ -117,6 +118,12 @@ class Sessions(RuleBasedStateMachine):
         else:
             assert not set_cookie
         return request.held or request.cookie or make_id()
+
+    @rule(cookie=cookies)
+    def a_session_expires(self, cookie: str) -> None:
+        """At a session's expiry, Redis deletes its key."""
+        self.redis.admin.delete(self.store._key(cookie))
+        self.kept.pop(cookie, None)
 
     # The steps of a view
 
@@ -148,7 +155,11 @@ class Sessions(RuleBasedStateMachine):
         if self.starts_new_session(request) or request.values.get("n") != request.base.get("n"):
             request.values["n"] = request.values.get("n", 0) + by
         elif request.held not in self.kept:
-            return self.expect_ended(request, lambda: request.session.increment("n", by))
+            changed = {**self.changed(request), "n": by}
+            refused = self.begin_anew(request, changed)
+            if refused:
+                return self.expect_refused(request, refused, lambda: request.session.increment("n", by))
+            request.base = copy.deepcopy(request.values)
         else:
             values = self.kept[request.held].values
             values["n"] = request.values["n"] = request.base["n"] = values.get("n", 0) + by
@@ -181,8 +192,8 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(request=requests)
     def save_now(self, request: Request) -> None:
-        if self.save(request):
-            return self.expect_ended(request, request.session.save)
+        if refused := self.save(request):
+            return self.expect_refused(request, refused, request.session.save)
         request.session.save()
         self.learn_id(request)
 
@@ -190,8 +201,8 @@ class Sessions(RuleBasedStateMachine):
     def end_sessions(self, request: Request, and_this_one: bool) -> None:
         end = request.session.end_all if and_this_one else request.session.end_others
         self.load(request)
-        if (request.login or request.cleared) and self.save(request):
-            return self.expect_ended(request, end)
+        if request.login or request.cleared:
+            assert not self.save(request)
         own = request.kept
         ended: list[Kept] = []
         if own and own.user:
@@ -199,7 +210,7 @@ class Sessions(RuleBasedStateMachine):
             # another request may have ended this session
             ended = others + [own] * (and_this_one and own in self.kept.values())
         assert end() == len(ended)
-        self.kept = {each: kept for each, kept in self.kept.items() if kept not in ended}
+        self.remove(ended, "ended")
         if and_this_one and own and own.user:
             self.forget(request, ended=True)
         self.learn_id(request)
@@ -253,37 +264,70 @@ class Sessions(RuleBasedStateMachine):
     def starts_new_session(self, request: Request) -> object:
         return not request.held or request.login or request.cleared
 
-    def save(self, request: Request) -> bool:
-        """Save in the model. Returns whether it is refused because the session ended elsewhere."""
+    def save(self, request: Request) -> str:
+        """Save in the model. Returns "moved" or "ended" if it is refused because of what happened elsewhere, else ""."""
         if not request.loaded:
-            return False
+            return ""
         if request.cleared and not request.values and not request.login:
             self.model_end(request)
-            return False
+            return ""
         if self.starts_new_session(request):
             if request.values or request.login:
-                self.kept.pop(request.held, None)
-                request.kept = Kept(request.values, request.login)
-                request.held = "new"  # only the real session has the id
-                self.kept["new"] = request.kept
+                replaces = request.login or request.cleared
+                if not replaces and not request.ended and self.gone.get(request.cookie) == "moved":
+                    self.forget(request, ended=False)
+                    return "moved"
+                self.create(request)
         else:
-            changed = {k: v for k, v in request.values.items() if k not in request.base or request.base[k] != v}
+            changed = self.changed(request)
             deleted = request.base.keys() - request.values.keys()
             if changed or deleted or request.rotated:
                 if request.held not in self.kept:
-                    self.forget(request, ended=False)
-                    return True
-                assert request.kept
-                request.kept.values.update(copy.deepcopy(changed))
-                for key in deleted:
-                    request.kept.values.pop(key, None)
-                if request.rotated:
-                    self.kept["new"] = self.kept.pop(request.held)
-                    request.held = "new"
+                    if refused := self.begin_anew(request, changed):
+                        return refused
+                else:
+                    assert request.kept
+                    request.kept.values.update(copy.deepcopy(changed))
+                    for key in deleted:
+                        request.kept.values.pop(key, None)
+                    if request.rotated:
+                        self.remove([request.kept], "moved")
+                        self.kept["new"] = request.kept
+                        request.held = "new"
         request.base = copy.deepcopy(request.values)
         request.login = None
         request.cleared = request.rotated = False
-        return False
+        return ""
+
+    def changed(self, request: Request) -> dict[str, Any]:
+        return {k: v for k, v in request.values.items() if k not in request.base or request.base[k] != v}
+
+    def create(self, request: Request) -> None:
+        if request.held in self.kept:
+            self.remove([self.kept[request.held]], "moved")
+        request.kept = Kept(request.values, request.login)
+        request.held = "new"  # only the real session has the id
+        self.kept["new"] = request.kept
+
+    def begin_anew(self, request: Request, changed: dict[str, Any]) -> str:
+        """Save in a new session what the request wrote, if its session was anonymous and has expired.
+
+        Returns "moved" or "ended" if it is refused.
+        """
+        assert request.kept
+        gone = self.gone.get(request.held, "ended" if request.kept.user else "")
+        if gone:
+            self.forget(request, ended=False)
+            return gone
+        request.values, request.held, request.kept = changed, None, None
+        if changed:
+            self.create(request)
+        return ""
+
+    def remove(self, removed: list[Kept], kind: str) -> None:
+        for each in [each for each, kept in self.kept.items() if kept in removed]:
+            del self.kept[each]
+            self.gone[each] = kind
 
     def learn_id(self, request: Request) -> None:
         if request.held == "new":
@@ -296,9 +340,10 @@ class Sessions(RuleBasedStateMachine):
         request.cleared, request.login = True, None
 
     def model_end(self, request: Request) -> None:
-        self.kept.pop(request.held, None)
+        removed = [self.kept[request.held]] if request.held in self.kept else []
         if request.kept and request.kept.user:  # found by its handle
-            self.kept = {each: kept for each, kept in self.kept.items() if kept is not request.kept}
+            removed.append(request.kept)
+        self.remove(removed, "ended")
         self.forget(request, ended=True)
 
     def forget(self, request: Request, ended: bool) -> None:
@@ -307,13 +352,11 @@ class Sessions(RuleBasedStateMachine):
         request.cleared = request.rotated = False
         request.loaded, request.ended = True, ended
 
-    def expect_ended(self, request: Request, call: Callable[[], object]) -> None:
-        try:
+    def expect_refused(self, request: Request, kind: str, call: Callable[[], object]) -> None:
+        with pytest.raises(SessionEnded) as raised:
             call()
-        except SessionEnded:
-            self.forget(request, ended=False)
-        else:
-            raise AssertionError("the session ended elsewhere, but this request did not fail")
+        assert isinstance(raised.value, SessionMoved) == (kind == "moved")
+        self.forget(request, ended=False)
 
 
 @pytest.mark.every_server

@@ -243,7 +243,8 @@ def test_a_write_to_a_session_that_ended_meanwhile(metered: Metered, write: Call
         write(one)
         one.save()
     step = "increment" if "store_seconds increment" in moved else "update"
-    assert moved == {"conflicts": 1, f"store_seconds {step}": 1}
+    # the read: whether it was a logout or a login elsewhere
+    assert moved == {"conflicts": 1, "store_seconds read": 1, f"store_seconds {step}": 1}
 
 
 def test_an_unreachable_store_and_the_breaker(redis: RedisServer) -> None:

@@ -42,6 +42,9 @@ def test_urls(text: str, parts: RedisURL) -> None:
         ("redis://:hunter2@", "lacks a host"),
         ("redis://:hunter2@localhost:port", "has an invalid host or port"),
         ("redis://localhost:70000", "has an invalid host or port"),
+        ("redis://localhost:0", "has port 0"),
+        ("redis://app:hunter2\u2100@localhost", "has an invalid host, or characters that must be encoded"),
+        ("redis://app:hunter2[@localhost", "has an invalid host, or characters that must be encoded"),
         ("redis://:hunter2@localhost/db", "ends in a path"),
         ("redis://h1,h2", "names several hosts"),
         ("redis://:hunter2@localhost?db=1", "has a query"),
@@ -64,7 +67,7 @@ def test_an_invalid_url_is_refused_without_its_password(text: str, message: str)
     [
         ("SESSION_REDIS_URL", None, "is missing: set it to redis://"),
         ("SESSION_REDIS_URL", "", "is missing"),
-        ("SESSION_REDIS_URL", 6379, "is a int: use a text"),
+        ("SESSION_REDIS_URL", 6379, "has type int: use a text"),
         ("SESSION_REDIS_CA_FILE", "/nonexistent", "is '/nonexistent', which can't be read as certificates"),
         ("SESSION_REDIS_CA_FILE", __file__, "can't be read as certificates"),
         ("SESSION_PREFIX", "a b", "is 'a b': use a text"),

@@ -15,7 +15,8 @@ from .interface import current_session as session
 
 PATH = "/.session-probe"
 HEADER = "X-Session-Probe"
-TOKEN_SECONDS = 60  # clocks of controller and nodes may differ by this, too
+TOKEN_SECONDS = 60
+AHEAD_SECONDS = 5  # by which the clock of who made the token may be ahead
 KEY_CHARACTERS = 32  # at least
 _VALUE = "_probe"
 
@@ -31,7 +32,8 @@ def is_valid(key: str, method: str, token: str, now: float | None = None) -> boo
     moment, _dot, signature = token.partition(".")
     if not hmac.compare_digest(signature.encode(), _signature(key, method, moment).encode()):
         return False
-    return abs((time.time() if now is None else now) - int(moment)) <= TOKEN_SECONDS
+    age = (time.time() if now is None else now) - int(moment)
+    return -AHEAD_SECONDS <= age <= TOKEN_SECONDS
 
 
 def _signature(key: str, method: str, moment: str) -> str:
@@ -41,8 +43,8 @@ def _signature(key: str, method: str, moment: str) -> str:
 def register(app: Flask, key: str) -> None:
     """Answer requests with a token of this key before any other function of the app.
 
-    It is the first of the functions before a request, so that checks of a login or of a CSRF token don't refuse it.
-    Functions after a request run as usual.
+    It is the first of the app's functions before a request, so that checks of a login or of a CSRF token don't refuse
+    it. Functions that process URL values, and functions after a request, run as usual.
     """
 
     def answer() -> ResponseReturnValue | None:

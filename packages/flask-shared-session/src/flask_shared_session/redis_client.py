@@ -10,9 +10,9 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from .settings import RedisURL
+from .store import MAX_CONNECTIONS
 
 TIMEOUT_SECONDS = 0.3
-MAX_CONNECTIONS = 32
 
 
 def client_options(ca_file: str | None = None) -> dict[str, Any]:

@@ -229,8 +229,10 @@ class Session(SessionMixin):
             total = self._store.increment(self._id, key, by)
         if total is None:
             values[key] = by
-            self._begin_anew(self._id, {key: dumps(key, by)})
-            self._stored = {key: dumps(key, by)}
+            with self._recording_failure():
+                texts = {each: self._text(each) for each in values}
+                changed = {each for each, text in texts.items() if self._stored.get(each) != text} | {key}
+                self._begin_anew(self._id, {each: texts[each] for each in changed})
             return by
         values[key] = total
         self._stored[key] = dumps(key, total)
@@ -411,7 +413,8 @@ class Session(SessionMixin):
             raise self._refused(SessionMoved())
         if gone or self._user is not None:
             raise self._refused(SessionEnded())
-        self._id, self._created, self._stored = None, None, {}
+        self._id = self._created = None
+        self._stored, self._constants = changed, {}
         self._values = {key: self._values[key] for key in changed}
         if changed:
             self._create(changed)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .probe import KEY_CHARACTERS
-from .store import MAX_BYTES, PER_USER
+from .store import MAX_BYTES, MAX_CONNECTIONS, PER_USER
 
 PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
 KINDS = {
@@ -50,7 +50,10 @@ class RedisURL:
     @classmethod
     def parse(cls, text: str) -> "RedisURL":
         """Return the parts of a URL. Raises ValueError with a message that doesn't contain the URL."""
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # its message has parts of the URL, such as the password
+            raise ValueError(f"has an invalid host, or characters that must be encoded (%XX): use {URLS}") from None
         if parts.scheme not in KINDS:
             raise ValueError(f"has no known scheme: use {URLS}")
         if parts.query or parts.fragment:
@@ -86,9 +89,11 @@ def _hosts(parts: SplitResult, default_port: int) -> tuple[tuple[str, int], ...]
     for each in parts.netloc.rpartition("@")[2].split(","):
         try:
             host = urlsplit(f"//{each}")
-            found.append((host.hostname or "", host.port or default_port))
+            found.append((host.hostname or "", default_port if host.port is None else host.port))
         except ValueError:
             raise ValueError("has an invalid host or port: use HOST or HOST:PORT") from None
+    if not all(port for _host, port in found):
+        raise ValueError("has port 0: use a port from 1 to 65535")
     if not all(host for host, _port in found):
         raise ValueError(f"lacks a host: use {URLS}")
     return tuple(found)
@@ -134,7 +139,7 @@ class Settings:
             lifetime_seconds=option("SESSION_LIFETIME_SECONDS", _whole(1, 3660 * _DAY), 8 * 3600),
             per_user=option("SESSION_PER_USER", _whole(1, 1_000_000), PER_USER),
             max_bytes=option("SESSION_MAX_BYTES", _whole(1, 2**29), MAX_BYTES),
-            max_connections=option("SESSION_MAX_CONNECTIONS", _whole(1, 10_000), 32),
+            max_connections=option("SESSION_MAX_CONNECTIONS", _whole(1, 10_000), MAX_CONNECTIONS),
             probe_key=option("SESSION_PROBE_KEY", _key),
         )
         if settings.lifetime_seconds < settings.idle_seconds:
@@ -151,7 +156,7 @@ def _url(value: Any) -> RedisURL:
     if value is None:
         raise ValueError(f"is missing: set it to {URLS}")
     if not isinstance(value, str):
-        raise ValueError(f"is a {type(value).__name__}: use a text such as {URLS}")
+        raise ValueError(f"has type {type(value).__name__}: use a text such as {URLS}")
     return RedisURL.parse(value)
 
 

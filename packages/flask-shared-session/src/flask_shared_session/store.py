@@ -8,6 +8,7 @@ from .observer import Observer
 
 PER_USER = 10  # default limit of sessions per user
 MAX_BYTES = 2**20  # default limit of a session's size
+MAX_CONNECTIONS = 32  # default limit for each process
 
 
 class Record(NamedTuple):
