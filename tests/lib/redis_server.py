@@ -161,6 +161,11 @@ class RedisServer:
         """The process id."""
         return self._process.pid
 
+    def await_exit(self) -> None:
+        """Wait until the server has ended by itself. Raises subprocess.TimeoutExpired after 10 s."""
+        self._process.wait(10)
+        self.running.discard(self)
+
     def kill(self) -> None:
         """Kill the server; start() starts it again with the same data."""
         self.running.discard(self)
