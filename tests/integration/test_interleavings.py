@@ -156,7 +156,7 @@ class Sessions(RuleBasedStateMachine):
             request.values["n"] = request.values.get("n", 0) + by
         elif request.held not in self.kept:
             changed = {**self.changed(request), "n": by}
-            refused = self.begin_anew(request, changed)
+            refused = self.recreate(request, changed)
             if refused:
                 return self.expect_refused(request, refused, lambda: request.session.increment("n", by))
             request.base = copy.deepcopy(request.values)
@@ -265,7 +265,7 @@ class Sessions(RuleBasedStateMachine):
         return not request.held or request.login or request.cleared
 
     def save(self, request: Request) -> str:
-        """Save in the model. Returns "moved" or "ended" if it is refused because of what happened elsewhere, else ""."""
+        """Save in the model. Returns "" or why it is refused: "moved" or "ended", by what happened elsewhere."""
         if not request.loaded:
             return ""
         if request.cleared and not request.values and not request.login:
@@ -283,7 +283,7 @@ class Sessions(RuleBasedStateMachine):
             deleted = request.base.keys() - request.values.keys()
             if changed or deleted or request.rotated:
                 if request.held not in self.kept:
-                    if refused := self.begin_anew(request, changed):
+                    if refused := self.recreate(request, changed):
                         return refused
                 else:
                     assert request.kept
@@ -309,7 +309,7 @@ class Sessions(RuleBasedStateMachine):
         request.held = "new"  # only the real session has the id
         self.kept["new"] = request.kept
 
-    def begin_anew(self, request: Request, changed: dict[str, Any]) -> str:
+    def recreate(self, request: Request, changed: dict[str, Any]) -> str:
         """Save in a new session what the request wrote, if its session was anonymous and has expired.
 
         Returns "moved" or "ended" if it is refused.

@@ -423,7 +423,7 @@ def short_lived(make_store: Callable[..., Store]) -> Store:
 
 
 @pytest.mark.parametrize("write", [lambda s: s.update(b=2), lambda s: s.increment("b", 2)], ids=["value", "increment"])
-def test_an_anonymous_session_that_expires_during_a_request_begins_anew(
+def test_an_anonymous_session_that_expires_during_a_request_is_recreated(
     short_lived: Store, write: Callable[[Session], object]
 ) -> None:
     """With the values that the request wrote, and under a new id."""

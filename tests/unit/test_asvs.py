@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from anynode.config import Config
-from flask_shared_session import errors, redis_client
+from flask_shared_session import errors, redis_client, store
 from flask_shared_session.breaker import Breaker
 from lib.demo_app import environ
 
@@ -51,7 +51,7 @@ def test_the_decisions_match_the_code() -> None:
     assert f"{config.session_idle_seconds // 60} minutes" in decisions["idle time"]
     assert f"{config.session_lifetime_seconds // 3600} hours" in decisions["lifetime"]
     assert decisions["sessions of one user at once"].startswith(f"{config.sessions_per_user} ")
-    assert f"of {redis_client.MAX_CONNECTIONS} " in decisions["waiting for Redis"]
+    assert f"of {store.MAX_CONNECTIONS} " in decisions["waiting for Redis"]
     assert f" {redis_client.TIMEOUT_SECONDS} s " in decisions["waiting for Redis"]
     assert f"`Retry-After: {errors.RETRY_AFTER_SECONDS}`" in decisions["Redis doesn't answer"]
     assert f"After {breaker['failures'].default} failures" in decisions["Redis doesn't answer"]

@@ -74,7 +74,7 @@ class SharedSessionInterface(SessionInterface):
 def _after_request(app: Flask, response: Response) -> Response:
     """Return a response after the functions that Flask has called for the response that it replaces.
 
-    They set headers such as those of CORS, which the error needs, too. A function that needs the session is left out.
+    They set headers such as those of CORS, which the error needs, too. A function that needs the session is skipped.
     """
     blueprints = (*flask.request.blueprints, None)
     functions = [each for name in blueprints for each in reversed(app.after_request_funcs.get(name, []))]

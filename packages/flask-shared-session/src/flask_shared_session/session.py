@@ -232,7 +232,7 @@ class Session(SessionMixin):
             with self._recording_failure():
                 texts = {each: self._text(each) for each in values}
                 changed = {each for each, text in texts.items() if self._stored.get(each) != text} | {key}
-                self._begin_anew(self._id, {each: texts[each] for each in changed})
+                self._recreate(self._id, {each: texts[each] for each in changed})
             return by
         values[key] = total
         self._stored[key] = dumps(key, total)
@@ -391,7 +391,7 @@ class Session(SessionMixin):
         else:
             new_id, previous = session_id, None
         if (changed or deleted or previous) and not self._store.update(new_id, changed, deleted, previous):
-            self._begin_anew(session_id, changed)
+            self._recreate(session_id, changed)
             return
         if previous:
             self._store.observer.rotated()
@@ -406,7 +406,7 @@ class Session(SessionMixin):
         if self._cookie_id and not self._ended and self._store.gone(self._cookie_id) == "moved":
             raise self._refused(SessionMoved())
 
-    def _begin_anew(self, session_id: str, changed: dict[str, str]) -> None:
+    def _recreate(self, session_id: str, changed: dict[str, str]) -> None:
         """Save the changes of this request in a new session if the session was anonymous and has just expired."""
         gone = self._store.gone(session_id)
         if gone == "moved":
