@@ -104,6 +104,45 @@ def test_a_host_without_an_address(good: Inventory) -> None:
     assert only(good.errors()) == "app2 has no ansible_host. Set it to the address that Ansible connects to."
 
 
+@pytest.mark.parametrize("value", [True, "true", "yes", 1])
+def test_sudo_for_all_tasks(good: Inventory, value: object) -> None:
+    for options in good.hosts.values():
+        options["ansible_become"] = value
+    message = only(good.errors())
+    assert message.startswith(
+        "`ansible_become` (set for lb1, redis1, app1, app2) makes tasks on the controller use sudo"
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"ansible_become": False}, {"ansible_become_user": "root"}, {"ansible_connection": "ssh"}]
+)
+def test_connections_as_they_are_without_a_definition(good: Inventory, options: dict[str, Any]) -> None:
+    good.hosts["app1"] |= options
+    assert good.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ansible_become_user": "deploy"}, "`ansible_become_user` (set for app1) isn't root. Remove it"),
+        ({"ansible_connection": "local"}, "app1: ansible_connection is 'local', expected ssh"),
+        ({"ansible_connection": "community.docker.docker"}, "app1: ansible_connection is 'community.docker.docker'"),
+    ],
+)
+def test_a_host_that_is_not_reached_by_ssh_as_root(good: Inventory, options: dict[str, Any], message: str) -> None:
+    good.hosts["app1"] |= options
+    assert only(good.errors()).startswith(message)
+
+
+def test_the_controller_is_no_host(good: Inventory) -> None:
+    good.groups["all"].append("localhost")
+    good.hosts["localhost"] = {"ansible_connection": "local"}
+    message = only(good.errors())
+    assert message.startswith("localhost is in the inventory, where it replaces Ansible's own definition")
+    assert message.endswith("Remove it; the playbooks need no entry for the controller.")
+
+
 @pytest.mark.parametrize("address", ["app2.example.net", "192.0.2.300", "192.0.2.32/24", ""])
 def test_an_invalid_address(good: Inventory, address: str) -> None:
     good.hosts["app2"]["ansible_host"] = address
@@ -250,7 +289,25 @@ TEXTS = [
     "text", "yes", "0x10", "1_000", "1e3", "1:30", "1.10", " 8", "8 ", "8\n", "a\nb", "a\rb", "a\0b", "", "x" * 100_000,
     "it's", 'say "x"', "a;b", "a}b", "$(id)", "${a}", "%n", "a\\", "{{ 7 * 7 }}", "{% raw %}", "\u2028", "\ud800", "~",
 ]  # fmt: skip
-VALUES = [*TEXTS, 0, 1, -1, 8, 10**30, 0.5, float("nan"), True, False, None, [], [[]], [None], ["a\nb"], {}, {"a": None}]
+VALUES = [
+    *TEXTS,
+    0,
+    1,
+    -1,
+    8,
+    10**30,
+    0.5,
+    float("nan"),
+    True,
+    False,
+    None,
+    [],
+    [[]],
+    [None],
+    ["a\nb"],
+    {},
+    {"a": None},
+]
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
@@ -265,7 +322,9 @@ def test_any_value_is_refused_by_name_or_means_the_same_everywhere(good: Invento
         if errors:
             assert all(name in each for each in errors), (value, errors)
             continue
-        assert isinstance(value, dict if spec["type"] == "dict" else list if spec["type"] == "list" else str | int | float)
+        assert isinstance(
+            value, dict if spec["type"] == "dict" else list if spec["type"] == "list" else str | int | float
+        )
         for each in value if isinstance(value, list) else [value]:
             assert each is not None
             assert not set(str(each)) & set("\n\r\0\u2028"), (value, name)
@@ -473,7 +532,6 @@ def test_the_ends_of_each_range(good: Inventory, option: str) -> None:
 
 def test_the_tables_have_options_only() -> None:
     assert {*formats.RANGES, *formats.FORMATS, *formats.MAY_BE_EMPTY} <= SPECS.keys()
-
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,9 @@ def test_pending_changes_are_those_that_a_running_unit_has_not_read(tmp_path: Pa
     file.write_text("")
     started = "ExecMainStartTimestamp=Sun 2026-11-22 15:12:19.500000 UTC"
     shown = f"ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n{started}\n\nActiveState=inactive\n{started}\n"
-    known = [{"name": name, "paths": [str(file)], "since": "ExecMainStartTimestamp"} for name in ("a.service", "b.service")]
+    known = [
+        {"name": name, "paths": [str(file)], "since": "ExecMainStartTimestamp"} for name in ("a.service", "b.service")
+    ]
     assert units.pending(lambda _: (0, shown, ""), known) == [f"{file} changed after a.service had read it"]
     assert units.outdated(lambda _: (0, shown, ""), known) == ({"a.service": [str(file)]}, ["b.service"])
     with pytest.raises(ValueError, match="no bus"):

@@ -136,7 +136,9 @@ def test_lost_hosts_are_created_again_though_a_run_was_killed_meanwhile(cluster:
     with another CA: the app must read the restored file.
     """
     client = cluster.log_in(cluster.apps[0])
-    other_ca = "openssl req -x509 -nodes -newkey rsa:2048 -keyout /dev/null -subj /CN=other -out /etc/anynode/tls/ca.crt"
+    other_ca = (
+        "openssl req -x509 -nodes -newkey rsa:2048 -keyout /dev/null -subj /CN=other -out /etc/anynode/tls/ca.crt"
+    )
     cluster.run(cluster.apps[0], f"{other_ca} 2>/dev/null; systemctl restart anynode.service")
     assert eventually(lambda: client.get(cluster.apps[0]).status_code == 503)
     lost = [f"{cluster.prefix}-{cluster.balancer}", f"{cluster.prefix}-{cluster.apps[1]}"]

@@ -76,7 +76,9 @@ FORMATS = {
     "local_nodes_prefix": _pattern(r"[a-z][a-z0-9-]{0,30}", "a name: a lower-case letter, then letters, digits and -"),
     "nginx_client_timeout": DURATION,
     "nginx_connect_timeout": DURATION,
-    "nginx_content_security_policy": _pattern(r"[ -#%-~]{1,4000}", "a header value of printable ASCII characters other than $"),
+    "nginx_content_security_policy": _pattern(
+        r"[ -#%-~]{1,4000}", "a header value of printable ASCII characters other than $"
+    ),
     "nginx_fail_timeout": DURATION,
     "nginx_keepalive_timeout": DURATION,
     "nginx_login_paths": PATH,
@@ -89,7 +91,9 @@ FORMATS = {
     "redis_app_user": NAME,
     "redis_bind_address": ADDRESS,
     "redis_key_prefix": PREFIX,
-    "redis_maxmemory": _pattern(r"(?i)[1-9][0-9]{0,15}([kmg]b?)?", "bytes, or a number with kb, mb or gb, such as 256mb"),
+    "redis_maxmemory": _pattern(
+        r"(?i)[1-9][0-9]{0,15}([kmg]b?)?", "bytes, or a number with kb, mb or gb, such as 256mb"
+    ),
     "redis_packages": PACKAGE,
     "topology_packages": PACKAGE,
 }
