@@ -12,7 +12,9 @@ PLUGINS = Path(__file__).resolve().parents[1]
 if str(PLUGINS / "module_utils") not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
 
-from ansible.module_utils.anynode.validation.inventory import (  # noqa: E402 # needs the path above
+from ansible.module_utils.anynode.validation.groups import SUDO  # noqa: E402 # needs the path above
+from ansible.module_utils.anynode.validation.inventory import (  # noqa: E402 # as above
+    ANSIBLE_VARIABLES,
     evaluate,
     inventory_errors,
     inventory_warnings,
@@ -74,13 +76,15 @@ class ActionModule(ActionBase):
         raw = {host: task_vars["hostvars"].raw_get(host) for host in task_vars["groups"]["all"]}
         templars = {host: Templar(loader=self._loader, variables=defaults | raw[host]) for host in raw}
         inventory = {host: (raw[host], templars[host].template) for host in raw}
-        hosts, errors = evaluate(inventory, options | secret_names | {"ansible_host"}, secret_names)
+        hosts, errors = evaluate(inventory, options | secret_names | ANSIBLE_VARIABLES, secret_names)
 
         stored = {path.name: path.read_text().strip() for path in map(directory.joinpath, table) if path.exists()}
         tags = [*task_vars.get("ansible_run_tags", []), *task_vars.get("ansible_skip_tags", [])]
         demo_user = str(self._templar.template(task_vars.get("app_demo_user", "")))
         errors += inventory_errors(task_vars["groups"], hosts, specs, roles, tags, demo_user)
         errors += secret_errors(table, hosts, stored, str(directory))
+        if self._play_context.become:
+            errors.append(f"`--become` (or `become` in ansible.cfg or the environment) {SUDO}")
         for warning in inventory_warnings(hosts):
             self._display.warning(warning)
         if errors:

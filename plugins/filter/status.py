@@ -16,6 +16,8 @@ RESULTS = [f"{role}_status" for role in ("common", "certificates", "deploy_lock"
 GIGABYTE = 10**9
 MINIMUM_FREE_BYTES = GIGABYTE
 MINIMUM_FREE_SHARE = 0.1
+FULL_BYTES = 16 * 10**6  # less than a few large requests and Redis' next writes need
+FULL_INODES = 100
 MAXIMUM_MEMORY_SHARE = 0.9
 WARN_DAYS = 14
 
@@ -67,7 +69,7 @@ def host_status(group: str, results: Mapping[str, Mapping[str, Any]]) -> dict[st
     if "disks" not in common:
         return {"reachable": False, "state": "unreachable", "reason": common.get("msg", "")}
     if group == "nginx" and "state" in service:
-        service = {"status": {name: service[name] for name in ("state", "reason", "maintenance")}}
+        service = {"status": {name: service[name] for name in ("state", "reason", "maintenance", "pending")}}
     error = {"state": "unknown", "reason": service.get("msg") or "its status could not be queried"}
     certificate = results["certificates_status"].get("status", {})
     return {"reachable": True, "disks": common["disks"], **certificate, **service.get("status", error)}
@@ -93,6 +95,11 @@ def problems(node: Mapping[str, Any], lock: Mapping[str, Any] | None) -> Iterato
             yield f"is not listed on {balancer}"
         elif not place["active"] and place.get("kind") != "drain" and not by_holder(place, lock):
             yield f"is drained on {balancer}: {place.get('reason', 'no reason was recorded')}"
+    for disk in node.get("disks", []):
+        if disk["free"] < FULL_BYTES:
+            yield f"has a full file system: {size(disk['free'])} are free on {disk['path']}; free some space"
+        if disk["inodes"] and disk["free_inodes"] < FULL_INODES:
+            yield f"has a full file system: {disk['free_inodes']} inodes are free on {disk['path']}; remove some files"
     for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
         if node.get(name, "ok") != "ok":
             yield f"has {name} {node[name]}"
@@ -113,8 +120,11 @@ def warnings(node: Mapping[str, Any], lock: Mapping[str, Any] | None, warn_days:
     if (days := node.get("ca_days")) is not None and days < warn_days:
         yield f"the inventory's CA {expires(days)}; see docs/how-to/tls-own-ca.md"
     for disk in node.get("disks", []):
-        if disk["free"] < max(MINIMUM_FREE_BYTES, MINIMUM_FREE_SHARE * disk["size"]):
+        # A small file system, such as one for logs alone, may have less than MINIMUM_FREE_BYTES.
+        if disk["free"] < max(min(MINIMUM_FREE_BYTES, disk["size"] / 2), MINIMUM_FREE_SHARE * disk["size"]):
             yield f"{size(disk['free'])} of {size(disk['size'])} are free on {disk['path']}"
+        if disk["free_inodes"] < MINIMUM_FREE_SHARE * disk["inodes"]:
+            yield f"{disk['free_inodes']} of {disk['inodes']} inodes are free on {disk['path']}"
     if node.get("maxmemory") and node["used_memory"] > MAXIMUM_MEMORY_SHARE * node["maxmemory"]:
         yield f"{size(node['used_memory'])} of {size(node['maxmemory'])} memory are used; a full Redis refuses logins"
     if node.get("aof_enabled") is False:

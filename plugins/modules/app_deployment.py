@@ -10,6 +10,7 @@ from ansible.module_utils.anynode.deployments import (
     DeploymentError,
     Deployments,
     Files,
+    app_units,
     differing,
     read_files,
     read_record,
@@ -18,6 +19,7 @@ from ansible.module_utils.anynode.deployments import (
     update_record,
 )
 from ansible.module_utils.anynode.files import text_diff, write_atomically
+from ansible.module_utils.anynode.units import pending
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -26,7 +28,8 @@ short_description: manage the deployments of the app on this node
 description:
   - A deployment is a directory C(deployments/<id>) with a link to a release, the settings and the systemd units.
     C(current) links to the active deployment, so release and settings change in one rename, and change back in one.
-  - C(next/) has the files that the node should run. C(outdated) in the result lists how the active deployment differs.
+  - C(next/) has the files that the node should run. C(outdated) in the result lists how the active deployment
+    differs, and files that changed after the app had read them.
   - Supports check mode and diff; a diff never shows the content of C(secret_files).
 options:
   root:
@@ -74,6 +77,11 @@ options:
     description: With C(bad), the failure, for the record of the deployment.
     type: str
     default: ""
+  reads:
+    description: Files outside C(root) that the app reads when it starts.
+    type: list
+    elements: path
+    default: []
   keep:
     description: With C(pruned), the number of deployments and of releases that stay.
     type: int
@@ -280,14 +288,18 @@ def main() -> None:
             "id": {"type": "str", "default": ""},
             "by": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": ""},
+            "reads": {"type": "list", "elements": "path", "default": []},
             "keep": {"type": "int", "default": 5},
         },
         supports_check_mode=True,
     )
     os.umask(0o077)  # copies of secrets are readable by root alone from their first byte on
+    module.run_command_environ_update = {"LC_ALL": "C"}
+    root, name = Path(module.params["root"]), module.params["name"]
     try:
-        result = apply(Deployments(Path(module.params["root"])), module.params, module.check_mode)
-    except (DeploymentError, OSError) as error:
+        node = Deployments(root, pending(module.run_command, app_units(root, name, module.params["reads"])))
+        result = apply(node, module.params, module.check_mode)
+    except (DeploymentError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

@@ -4,8 +4,9 @@
 import subprocess
 from pathlib import Path
 
-from ansible.module_utils.anynode.deployments import Deployments
+from ansible.module_utils.anynode.deployments import Deployments, app_units
 from ansible.module_utils.anynode.http import Client, HttpError, url_of
+from ansible.module_utils.anynode.units import pending
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -31,6 +32,11 @@ options:
     description: Directory of the releases and deployments.
     type: path
     required: true
+  reads:
+    description: Files outside C(root) that the app reads when it starts.
+    type: list
+    elements: path
+    default: []
   timeout:
     description: Seconds to wait for the response.
     type: float
@@ -82,6 +88,7 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "unit": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
+            "reads": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "float", "default": 3},
         },
         supports_check_mode=True,
@@ -91,7 +98,8 @@ def main() -> None:
     state, reason, release = "stopped", f"{args['unit']} is {systemd}", ""
     if systemd in ("active", "reloading"):
         state, reason, release = readiness(url_of(args["host"], args["port"]), args["timeout"])
-    deployments = Deployments(Path(args["root"])).report()
+    root, name = Path(args["root"]), args["unit"].removesuffix(".service")
+    deployments = Deployments(root, pending(module.run_command, app_units(root, name, args["reads"]))).report()
     current = deployments["current"]
     status = {
         "state": state,

@@ -2,6 +2,8 @@
 """Report the status of a host: free disk space."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -15,7 +17,7 @@ options:
     type: list
     elements: path
     required: true
-    description: the file systems of these paths are reported, each once
+    description: the file systems of these paths are reported, each once, and the writable ones below them
 """
 
 EXAMPLES = r"""
@@ -26,26 +28,49 @@ EXAMPLES = r"""
 
 RETURN = r"""
 disks:
-  description: mount point, and bytes that are free for unprivileged programs and in total
+  description: >-
+    mount point, bytes that are free for unprivileged programs and in total, and the same of inodes; C(inodes) is 0 on
+    file systems without a limit
   type: list
   elements: dict
   returned: success
-  sample: [{path: /, free: 50000000000, size: 100000000000}]
+  sample: [{path: /, free: 50000000000, size: 100000000000, free_inodes: 6000000, inodes: 6500000}]
 """
 
 
-def mount_point(path: str) -> str:
-    """Return the mount point of the file system that contains a path."""
-    return next(str(each) for each in (Path(path), *Path(path).parents) if os.path.ismount(each))
+MOUNTS = Path("/proc/self/mounts")
 
 
-def disks(paths: list[str]) -> list[dict[str, str | int]]:
-    """Return mount point, free bytes and size in bytes of the file systems of these paths, each once."""
+def mount_points(paths: Sequence[str]) -> list[str]:
+    """Return the mount points of the file systems that contain these paths, and of writable ones below them."""
+    real = [os.path.realpath(path) for path in paths]
+    own = [next(str(each) for each in (Path(path), *Path(path).parents) if os.path.ismount(each)) for path in real]
+    fields = [line.split() for line in MOUNTS.read_text().splitlines()]
+    writable = [_unescaped(point) for _device, point, _type, options, *_ in fields if "rw" in options.split(",")]
+    below = [point for point in writable if any(point.startswith(f"{path}/") for path in real) and Path(point).is_dir()]
+    return list(dict.fromkeys(own + sorted(below)))
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def disks(paths: Sequence[str]) -> list[dict[str, str | int]]:
+    """Return mount point, and free and all bytes and inodes, of the file systems at and below these paths."""
     found: list[dict[str, str | int]] = []
-    for path in dict.fromkeys(mount_point(os.path.realpath(path)) for path in paths):
+    for path in mount_points(paths):
         figures = os.statvfs(path)
-        size, free = figures.f_blocks * figures.f_frsize, figures.f_bavail * figures.f_frsize
-        found.append({"path": path, "free": free, "size": size})
+        unit = figures.f_frsize
+        if figures.f_blocks:  # 0: not a file system that stores files
+            found.append(
+                {
+                    "path": path,
+                    "free": figures.f_bavail * unit,
+                    "size": figures.f_blocks * unit,
+                    "free_inodes": figures.f_favail,
+                    "inodes": figures.f_files,
+                }
+            )
     return found
 
 

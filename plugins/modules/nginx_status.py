@@ -4,6 +4,7 @@
 from typing import Any
 
 from ansible.module_utils.anynode.nginx import NginxError, read_maintenance, read_upstream, run
+from ansible.module_utils.anynode.units import UNITS_OPTION, pending
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -12,6 +13,20 @@ short_description: Report the state of a balancer
 description:
   - Reports whether nginx is running, the nodes behind it, the drained nodes and maintenance mode. Changes nothing.
 author: Anynode
+options:
+  units:
+    type: list
+    elements: dict
+    default: []
+    description: units with the files that they read, as of the module unit_outdated
+    suboptions:
+      name: {type: str, required: true, description: name of the unit}
+      paths: {type: list, elements: path, required: true, description: files that the unit reads}
+      since:
+        type: str
+        default: ExecMainStartTimestamp
+        choices: [ExecMainStartTimestamp, ActiveEnterTimestamp, StateChangeTimestamp]
+        description: property of the unit with the time at which it last read the files
 """
 
 EXAMPLES = r"""
@@ -26,6 +41,7 @@ reason: {type: str, returned: success, description: State of the unit if nginx i
 nodes: {type: list, elements: str, returned: success, description: Names of all nodes}
 drained: {type: dict, returned: success, description: Reason by name of each drained node}
 maintenance: {type: dict, returned: success, description: Reason of maintenance mode; null if it is off}
+pending: {type: list, elements: str, returned: success, description: Files that changed after their unit had read them}
 """
 
 
@@ -45,10 +61,10 @@ def query() -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"units": UNITS_OPTION | {"default": []}}, supports_check_mode=True)
     try:
-        result = query()
-    except NginxError as error:
+        result = query() | {"pending": pending(module.run_command, module.params["units"])}
+    except (NginxError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ansible.module_utils.anynode.redis import Redis, RedisError
-from ansible.module_utils.anynode.units import LOG_OPTIONS, Run, messages, remedy
+from ansible.module_utils.anynode.units import LOG_OPTIONS, UNITS_OPTION, Run, messages, pending, remedy
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -49,6 +49,19 @@ options:
     type: str
     required: true
     description: systemd unit of Redis; if Redis can't be reached, its last message is part of the reason
+  units:
+    type: list
+    elements: dict
+    default: []
+    description: units with the files that they read, as of the module unit_outdated
+    suboptions:
+      name: {type: str, required: true, description: name of the unit}
+      paths: {type: list, elements: path, required: true, description: files that the unit reads}
+      since:
+        type: str
+        default: ExecMainStartTimestamp
+        choices: [ExecMainStartTimestamp, ActiveEnterTimestamp, StateChangeTimestamp]
+        description: property of the unit with the time at which it last read the files
   log_files:
     type: list
     elements: path
@@ -75,8 +88,8 @@ EXAMPLES = r"""
 RETURN = r"""
 status:
   description: >-
-    C(state) is C(ready) or C(not ready), then with a C(reason). C(sessions) is exact if C(sessions_counted). The other
-    values are those of INFO and CONFIG.
+    C(state) is C(ready) or C(not ready), then with a C(reason). C(sessions) is exact if C(sessions_counted).
+    C(pending) lists files that changed after their unit had read them. The other values are those of INFO and CONFIG.
   type: dict
   returned: always
   sample: {state: ready, reason: "", redis_version: 8.0.2, used_memory: 1500000, sessions: 12, sessions_counted: true}
@@ -155,12 +168,14 @@ def main() -> None:
             "keys": {"type": "int", "default": 100000},
             "seconds": {"type": "float", "default": 3},
             "unit": {"type": "str", "required": True},
+            "units": UNITS_OPTION | {"default": []},
             **LOG_OPTIONS,
         },
         supports_check_mode=True,
     )
     args = module.params
-    module.exit_json(changed=False, status=status(args, lambda: cause(module.run_command, args)))
+    found = status(args, lambda: cause(module.run_command, args))
+    module.exit_json(changed=False, status=found | {"pending": pending(module.run_command, args["units"])})
 
 
 if __name__ == "__main__":

@@ -37,12 +37,6 @@ def without(group: str) -> dict[str, Any]:
     return content
 
 
-def same_address() -> dict[str, Any]:
-    content = inventory()
-    content["all"]["children"]["app"]["hosts"]["app2"]["ansible_host"] = "192.0.2.31"
-    return content
-
-
 def refused(folder: Path, content: Any, *arguments: str) -> tuple[Path, Done]:
     """Run the real site.yml on an inventory that its first play must refuse; return the inventory and the result."""
     hosts = write_inventory(folder, content)
@@ -64,12 +58,15 @@ def test_an_inventory_without_a(tmp_path: Path, content: str) -> None:
     ("content", "message"),
     [
         (without("app"), "The group `app` is missing. Add it to the inventory, with at least one host."),
-        (same_address(), "app1 and app2 have the same address, 192.0.2.31. Give each host its own."),
         (inventory(app_users={"ada": "hunter2"}), "the value of ada is not a hash. `make hash` prints one"),
         (inventory(cluster_drain_seconds=5), "was renamed: use `topology_drain_seconds`."),
         (inventory(app_threads="{{ undefined_number }}"), "`app_threads` can't be evaluated: 'undefined_number' is"),
+        (
+            inventory(ansible_become=True),
+            "`ansible_become` (set for lb1, redis1, app1, app2) makes tasks on the controller",
+        ),
     ],
-    ids=["missing group", "same address", "plain password", "renamed option", "undefined variable"],
+    ids=["missing group", "plain password", "renamed option", "undefined variable", "sudo"],
 )
 def test_an_invalid_inventory(tmp_path: Path, content: dict[str, Any], message: str) -> None:
     _, done = refused(tmp_path, content)
@@ -79,14 +76,16 @@ def test_an_invalid_inventory(tmp_path: Path, content: dict[str, Any], message: 
 
 
 def test_errors_of_the_command_line(tmp_path: Path) -> None:
-    """All of them at once: a misspelt option, wrong types, renamed variables and tags."""
-    extra = ["redis_maxmemroy=1gb", "nginx_port=eighty", "run_take_over=r1", "why=disk"]
+    """All of them at once: a misspelt option, wrong types, renamed variables and tags, and sudo for all tasks."""
+    extra = ["redis_maxmemroy=1gb", "nginx_port=eighty", "nginx_login_paths=/login", "run_take_over=r1", "why=disk"]
     options = [each for pair in extra for each in ("-e", pair)]
-    _, done = refused(tmp_path, inventory(), *options, "--tags", "check")
+    _, done = refused(tmp_path, inventory(), *options, "--tags", "check", "--become")
     on = "(set for lb1, redis1, app1, app2)"
     for message in (
         f"`redis_maxmemroy` {on} is not an option of any role. Did you mean `redis_maxmemory`?",
-        f"`nginx_port` is 'eighty' {on}, expected int: argument 'nginx_port' is of type str and we were unable to",
+        f"`nginx_port` is 'eighty' {on}, expected a whole number from 1 to 65535. Correct it: TCP port of HTTP",
+        f"`nginx_login_paths` is '/login' {on}, expected a list; on the command line, -e '{{\"nginx_login_paths\": [...]}}'.",
+        "`--become` (or `become` in ansible.cfg or the environment) makes tasks on the controller use sudo, too.",
         f"`run_take_over` {on} was renamed: use `deploy_lock_take_over`.",
         f"`why` {on} was renamed: use `reason`.",
         "The tag `check` was renamed: use `--tags verify`.",
@@ -100,7 +99,7 @@ def test_values_are_checked_with_the_variables_of_each_host(tmp_path: Path) -> N
     content["all"]["children"]["app"]["hosts"]["app2"] |= {"site": "a b", "app_threads": "{{ site }}"}
     _, done = refused(tmp_path, content)
     assert "nginx_server_names has 'a b', which is neither a DNS name nor an IP address." in words(done)
-    assert "`app_threads` is 'a b' (set for app2), expected int" in words(done)
+    assert "`app_threads` is 'a b' (set for app2), expected a whole number" in words(done)
     assert "shop.example" not in done.stdout
 
 

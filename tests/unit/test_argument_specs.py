@@ -110,3 +110,19 @@ def test_the_topology_sets_no_option_that_has_a_default() -> None:
 def test_every_required_option_is_set_by_the_topology() -> None:
     required = {name for role in ROLES for name, option in options(role).items() if option.get("required")}
     assert required <= defaults("topology").keys()
+
+
+def test_numbers_and_booleans_may_be_texts() -> None:
+    """The command line and INI files have texts: "0" and "no" are true, and "8" > 4 is an error, without a filter."""
+    kinds = {name: spec["type"] for role in ROLES for name, spec in options(role).items()}
+    files = [*ROOT.glob("roles/**/*.yml"), *ROOT.glob("roles/**/*.j2"), *ROOT.glob("playbooks/**/*.yml")]
+    found = []
+    for kind, filters in (("bool", "bool"), ("int", "int"), ("float", "float")):
+        names = "|".join(name for name in kinds if kinds[name] == kind)
+        tested = rf"\b(if|elif|and|or|not|when:|that:) +({names})\b" + rf"(?! *\| *(default\(.*?\) *\| *)?{filters}\b)"
+        computed = rf"\b({names}) *[-+*/<>=!]|[-+*/<>=!] *({names})\b(?! *\| *{filters})"
+        for path in files:
+            if "argument_specs" not in path.name:
+                lines = [line.partition("# ")[0] for line in path.read_text().splitlines()]
+                found += [f"{path}: {line}" for line in lines if re.search(f"{tested}|{computed}", line)]
+    assert found == []

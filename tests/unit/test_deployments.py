@@ -79,6 +79,24 @@ def test_release_and_settings_change_together_and_are_restored_together(node: No
     assert len(node.outdated()) == 1, "the next run tries again"
 
 
+def test_a_file_that_the_app_has_not_read_calls_for_a_deployment_of_the_same_files(node: Node) -> None:
+    """Such as a CA that was restored after the app had started with another."""
+    node.deploy("r1")
+    node.unread = ["/etc/anynode/tls/ca.crt changed after shop.service had read it"]
+    assert node.outdated() == node.unread
+    assert node.act("active", "r2")
+    assert node.running == "r2"
+
+
+def test_the_app_reads_its_settings_its_unit_and_other_files(node: Node) -> None:
+    """But not its record, which is written after the start."""
+    node.deploy("r1", **{"gunicorn.conf.py": ""})
+    (unit,) = deployments.app_units(node.root, "shop", ["/etc/anynode/tls/ca.crt"])
+    current = [str(node.root / "current" / name) for name in ("app.env", "deployment.env", "gunicorn.conf.py")]
+    others = ["/etc/systemd/system/shop.service", "/etc/anynode/tls/ca.crt"]
+    assert (unit["name"], sorted(unit["paths"])) == ("shop.service", sorted(current + others))
+
+
 def test_a_changed_mode_is_a_difference(node: Node) -> None:
     node.deploy("r1")
     (node.next / "app.env").chmod(0o600)

@@ -1,12 +1,12 @@
-"""Disks of a host, and units that run with older files."""
+"""Disks of a host."""
 
 import os
 from pathlib import Path
 
+import pytest
 from lib.ansible_runs import load_module
 
 host_status = load_module("plugins/modules/host_status.py")
-unit_outdated = load_module("plugins/modules/unit_outdated.py")
 
 
 def test_each_file_system_is_reported_once(tmp_path: Path) -> None:
@@ -15,21 +15,21 @@ def test_each_file_system_is_reported_once(tmp_path: Path) -> None:
     (disk,) = host_status.disks([str(tmp_path), str(below)])
     assert os.path.ismount(disk["path"])
     assert 0 < disk["free"] < disk["size"]
+    assert disk["free_inodes"] <= disk["inodes"]
 
 
-def test_the_times_of_systemd_are_parsed() -> None:
-    assert unit_outdated.parse("Sun 2026-11-22 15:12:19.500000 UTC") == 1795360339.5
-
-
-def test_a_file_that_changed_later_is_reported(tmp_path: Path) -> None:
-    """A rename counts as a change; a missing file doesn't."""
-    old = tmp_path / "old"
-    old.write_text("")
-    read = os.lstat(old).st_ctime
-    new, link = tmp_path / "new", tmp_path / "link"
-    os.utime(old, (1, 1))  # the content's time is older now
-    link.symlink_to("nowhere")
-    assert unit_outdated.newer([str(old), str(link), str(tmp_path / "none")], read - 1) == [str(old), str(link)]
-    assert unit_outdated.newer([str(old)], os.lstat(old).st_ctime) == []
-    old.rename(new)
-    assert unit_outdated.newer([str(new)], read) == [str(new)]
+def test_writable_file_systems_below_a_path_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition of a service's own may be full while its parent isn't."""
+    for name in ("log", "with blank", "image", "srv"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("")
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        f"proc /proc proc rw,nosuid 0 0\n/dev/a {tmp_path}/log ext4 rw,relatime 0 0\n"
+        f"/dev/b {tmp_path}/with\\040blank ext4 rw 0 0\n/dev/c {tmp_path}/image squashfs ro 0 0\n"
+        f"/dev/d {tmp_path}/file ext4 rw 0 0\n/dev/e /elsewhere ext4 rw 0 0\n"
+    )
+    monkeypatch.setattr(host_status, "MOUNTS", mounts)
+    own, *below = host_status.mount_points([str(tmp_path)])
+    assert os.path.ismount(own)
+    assert below == [f"{tmp_path}/log", f"{tmp_path}/with blank"]

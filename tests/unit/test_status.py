@@ -27,7 +27,8 @@ def certificates(days: float | None, ca_days: float = 3650) -> Facts:
 
 
 def common(free: float = 50, size: float = 100) -> Facts:
-    disk = {"path": "/", "free": round(free * GIGABYTE), "size": round(size * GIGABYTE)}
+    disk: dict[str, Any] = {"path": "/", "free": round(free * GIGABYTE), "size": round(size * GIGABYTE)}
+    disk |= {"free_inodes": 900, "inodes": 1000}
     return {"disks": [disk]}
 
 
@@ -68,6 +69,7 @@ def facts() -> Facts:
         "nodes": ["app1", "app2"],
         "drained": {},
         "maintenance": None,
+        "pending": [],
     }
     return {
         "lb1": {"common_status": common(), "nginx_status": nginx, "deploy_lock_status": {"held_by": None}},
@@ -206,6 +208,28 @@ def test_a_disk_that_is_nearly_full_is_a_warning(facts: Facts, free: float, size
     found = report(facts)
     assert bool(found["warnings"]) is warns
     assert found["healthy"]
+
+
+def test_a_small_file_system_may_be_half_full(facts: Facts) -> None:
+    facts["app1"]["common_status"] = common(0.3, 0.5)
+    assert report(facts)["warnings"] == []
+
+
+def test_a_full_file_system_is_a_problem(facts: Facts) -> None:
+    """Also one of several, and one that is full of files: nginx can't store a request there, nor Redis a login."""
+    disks = common(50, 100)["disks"]
+    facts["lb1"]["common_status"] = {"disks": disks + [disks[0] | {"path": "/var/lib/nginx", "free": 4_000_000}]}
+    facts["redis1"]["common_status"] = {"disks": disks + [disks[0] | {"path": "/var/log", "free_inodes": 7}]}
+    assert problems(facts) == [
+        "lb1 has a full file system: 4 MB are free on /var/lib/nginx; free some space",
+        "redis1 has a full file system: 7 inodes are free on /var/log; remove some files",
+    ]
+
+
+def test_files_that_a_service_has_not_read_are_listed(facts: Facts) -> None:
+    facts["lb1"]["nginx_status"]["pending"] = ["/etc/nginx/nginx.conf changed after nginx.service had read it"]
+    text = "lb1 has pending changes: /etc/nginx/nginx.conf changed after nginx.service had read it"
+    assert text in status.status_table(report(facts))
 
 
 def test_a_redis_that_is_nearly_full_is_a_warning(facts: Facts) -> None:

@@ -1,4 +1,4 @@
-"""A unit that doesn't start is reported with its last messages and the remedy of a known cause."""
+"""Units that don't start are reported with the reason and the remedy; units that run with older files are found."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from ansible.module_utils.anynode import units
 from lib.ansible_runs import load_module
 
 unit_state = load_module("plugins/modules/unit_state.py")
@@ -126,3 +127,36 @@ def test_a_cause_in_the_journal_is_reported(run: Callable[..., dict[str, Any]]) 
         "Its last messages in the journal:",
         "    *** FATAL CONFIG FILE ERROR ***",
     ]
+
+
+def test_the_times_of_systemd_are_parsed() -> None:
+    assert units.parse("Sun 2026-11-22 15:12:19.500000 UTC") == 1795360339.5
+
+
+def test_a_file_that_changed_later_is_reported(tmp_path: Path) -> None:
+    """A rename counts as a change; a missing file doesn't."""
+    old = tmp_path / "old"
+    old.write_text("")
+    read = os.lstat(old).st_ctime
+    new, link = tmp_path / "new", tmp_path / "link"
+    os.utime(old, (1, 1))  # the content's time is older now
+    link.symlink_to("nowhere")
+    assert units.newer([str(old), str(link), str(tmp_path / "none")], read - 1) == [str(old), str(link)]
+    assert units.newer([str(old)], os.lstat(old).st_ctime) == []
+    old.rename(new)
+    assert units.newer([str(new)], read) == [str(new)]
+
+
+def test_pending_changes_are_those_that_a_running_unit_has_not_read(tmp_path: Path) -> None:
+    """As systemctl shows two units: the second isn't running, so it will read all files when it starts."""
+    file = tmp_path / "file"
+    file.write_text("")
+    started = "ExecMainStartTimestamp=Sun 2026-11-22 15:12:19.500000 UTC"
+    shown = f"ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n{started}\n\nActiveState=inactive\n{started}\n"
+    known = [
+        {"name": name, "paths": [str(file)], "since": "ExecMainStartTimestamp"} for name in ("a.service", "b.service")
+    ]
+    assert units.pending(lambda _: (0, shown, ""), known) == [f"{file} changed after a.service had read it"]
+    assert units.outdated(lambda _: (0, shown, ""), known) == ({"a.service": [str(file)]}, ["b.service"])
+    with pytest.raises(ValueError, match="no bus"):
+        units.pending(lambda _: (1, "", "no bus"), known)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def differing(files: Files, others: Files) -> list[str]:
     return sorted(name for name in files.keys() | others.keys() if files.get(name) != others.get(name))
 
 
+def app_units(root: Path, name: str, reads: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the unit of the app with the files that it reads at its start, for the functions in units.py.
+
+    reads: files outside root.
+    """
+    own = [path for path in (root / "current").glob("*") if path.name != RECORD and not path.is_symlink()]
+    paths = [*map(str, own), f"/etc/systemd/system/{name}.service", *reads]
+    return [{"name": f"{name}.service", "paths": paths, "since": "ExecMainStartTimestamp"}]
+
+
 class Deployments:
     """The releases and deployments below a directory of a node.
 
@@ -78,8 +89,10 @@ class Deployments:
     should run, `deployments/ID` those of each deployment, and the link `current` leads to the active deployment.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, unread: Sequence[str] = ()) -> None:
+        """root: their directory. unread: changes of other files that the running app hasn't read, as texts."""
         self.root = root
+        self.unread = unread
         self.next = root / "next"
         self.link = root / "current"
 
@@ -131,6 +144,7 @@ class Deployments:
             return ["nothing is deployed yet"]
         wanted = read_files(self.next) if files is None else files
         reasons = [f"{name} changed" for name in differing(wanted, read_files(self.current))]
+        reasons += self.unread
         if not record.get("started"):
             reasons.append("a deployment was interrupted before the app was restarted")
         elif record["state"] != "good":

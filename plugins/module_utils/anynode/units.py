@@ -1,8 +1,9 @@
-"""The reason why a systemd unit doesn't run, from its logs."""
+"""systemd units: whether they run with an older version of their files, and why they don't run."""
 
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,60 @@ REPORTS = re.compile(
     r"systemd\[|Main process exited|Failed with result|Failed to start|Scheduled restart job|Start request repeated|"
     r"Stopped |Starting |Started |Consumed |Control process exited|Reloading |Reloaded "
 )
+SINCE = ["ExecMainStartTimestamp", "ActiveEnterTimestamp", "StateChangeTimestamp"]
+# An option of modules: units with the files that they read.
+UNITS_OPTION: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "name": {"type": "str", "required": True},
+        "paths": {"type": "list", "elements": "path", "required": True},
+        "since": {"type": "str", "default": SINCE[0], "choices": SINCE},
+    },
+}
 Run = Callable[[list[str]], tuple[int, str, str]]
+
+
+def parse(text: str) -> float:
+    """Return the seconds since the epoch of "Sun 2026-11-22 15:12:19.123456 UTC", as systemd prints it."""
+    date = text.split(" ", 1)[1]  # the name of the day depends on the locale
+    return datetime.strptime(date, "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()
+
+
+def newer(paths: Sequence[str], read: float) -> list[str]:
+    """Return the paths that changed after `read`, in seconds since the epoch."""
+    # The change time of the inode: a rename sets it, and no program can set it back.
+    return [path for path in paths if os.path.lexists(path) and os.lstat(path).st_ctime > read]
+
+
+def outdated(run: Run, units: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the files that changed after a running unit read them, by unit, and the units to enable, start or reload.
+
+    units: with `name`, `paths` and the property `since` of the time at which the unit last read these paths.
+    Raises ValueError with the message of systemctl if it fails.
+    """
+    properties = ",".join(["ActiveState", "UnitFileState", "NeedDaemonReload", *SINCE])
+    names = [unit["name"] for unit in units]
+    status, shown, error = run(["systemctl", "show", "--timestamp=us+utc", f"--property={properties}", *names])
+    if status:
+        raise ValueError(error)
+    found: dict[str, list[str]] = {}
+    needs_start = set()
+    for unit, block in zip(units, shown.strip().split("\n\n"), strict=True):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        runs = values.get("ActiveState") in ("active", "reloading")
+        if not (runs and values.get("UnitFileState") == "enabled" and values.get("NeedDaemonReload") == "no"):
+            needs_start.add(unit["name"])
+        since = values.get(unit["since"])
+        if runs and since and (files := newer(unit["paths"], parse(since))):
+            found.setdefault(unit["name"], []).extend(files)
+    return found, sorted(needs_start)
+
+
+def pending(run: Run, units: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the changes of files that a running unit hasn't read yet, as texts."""
+    files, _needs_start = outdated(run, units)
+    return [f"{path} changed after {name} had read it" for name, paths in files.items() for path in paths]
 
 
 def last_lines(path: str, since: int = 0) -> list[str]:

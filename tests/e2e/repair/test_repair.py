@@ -132,9 +132,15 @@ def test_a_redis_that_can_not_start_is_reported_with_the_remedy(cluster: Cluster
 def test_lost_hosts_are_created_again_though_a_run_was_killed_meanwhile(cluster: Cluster) -> None:
     """Half of the hosts are lost. Sessions remain, and not even --diff -vvv shows a secret or a key.
 
-    This whole run also restores the settings that the tests above have changed.
+    This whole run also restores the settings that the tests above have changed, and repairs a node that has started
+    with another CA: the app must read the restored file.
     """
     client = cluster.log_in(cluster.apps[0])
+    other_ca = (
+        "openssl req -x509 -nodes -newkey rsa:2048 -keyout /dev/null -subj /CN=other -out /etc/anynode/tls/ca.crt"
+    )
+    cluster.run(cluster.apps[0], f"{other_ca} 2>/dev/null; systemctl restart anynode.service")
+    assert eventually(lambda: client.get(cluster.apps[0]).status_code == 503)
     lost = [f"{cluster.prefix}-{cluster.balancer}", f"{cluster.prefix}-{cluster.apps[1]}"]
     subprocess.run(["docker", "rm", "--force", *lost], check=True, capture_output=True)
     # The containers exist, but have no keys and were not started.

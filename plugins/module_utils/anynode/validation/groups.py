@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from ansible.module_utils.anynode.validation import Groups, Hosts, names, shown
 
 TIERS = ("nginx", "redis", "app")
+CONNECTIONS = ("ssh", "smart", "ansible.builtin.ssh")
+TRUE = ("true", "yes", "on", "1")
+SUDO = (
+    "makes tasks on the controller use sudo, too. Remove it: the playbooks use sudo on the hosts where it is needed"
+    " (ansible_become_password is accepted)."
+)
 
 
 def tier_hosts(groups: Groups) -> list[str]:
@@ -68,6 +74,28 @@ def local_address_errors(host: str, subnet: str, address: str) -> Iterator[str]:
         yield f"{host}: {address} is not in local_nodes_subnet, {subnet}. Change either of them."
     elif ipaddress.ip_address(address) in (network[0], network[1], network[-1]):
         yield f"{host}: {address} is the network, gateway or broadcast address of {subnet}. Choose another."
+
+
+def connection_errors(groups: Groups, hosts: Hosts) -> Iterator[str]:
+    """Hosts are reached by SSH, and the controller isn't one of them; sudo is used for single tasks only."""
+    if "localhost" in groups.get("all", []):
+        yield (
+            "localhost is in the inventory, where it replaces Ansible's own definition of the controller, with another"
+            " Python. Remove it; the playbooks need no entry for the controller."
+        )
+    becoming = [host for host, variables in hosts.items() if str(variables.get("ansible_become", "")).lower() in TRUE]
+    if becoming:
+        yield f"`ansible_become` (set for {names(becoming)}) {SUDO}"
+    other = [host for host, variables in hosts.items() if variables.get("ansible_become_user", "root") != "root"]
+    if other:
+        yield f"`ansible_become_user` (set for {names(other)}) isn't root. Remove it: packages and units need root."
+    for host in tier_hosts(groups):
+        connection = str(hosts[host].get("ansible_connection", "ssh"))
+        if connection not in CONNECTIONS:
+            yield (
+                f"{host}: ansible_connection is {shown(connection)}, expected ssh: the firewall admits the controller by"
+                " the address of its SSH connection. Remove it, and set ansible_host to an address with SSH."
+            )
 
 
 def is_address(text: object) -> bool:

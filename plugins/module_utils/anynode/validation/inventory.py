@@ -7,6 +7,8 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.anynode.validation import Groups, Hosts, Specs, groups, names, options, values
 
+# Variables of Ansible itself that are checked, beside the options of the roles.
+ANSIBLE_VARIABLES = {"ansible_host", "ansible_become", "ansible_become_user", "ansible_connection"}
 SECRET_LOOKUP = re.compile(r"\b(lookup|query|q)\(")
 
 Template = Callable[[Any], Any]
@@ -52,6 +54,7 @@ def inventory_errors(
         return ["The inventory lists no host. Is its path right? Put hosts in its groups nginx, redis and app."]
     errors = [*options.renamed_errors(hosts, tags)]
     errors += groups.group_errors(inventory_groups)
+    errors += groups.connection_errors(inventory_groups, hosts)
     errors += groups.address_errors(inventory_groups, hosts, specs["local_nodes_subnet"]["default"])
     errors += options.name_errors(hosts, specs, roles)
     errors += options.type_errors(hosts, specs)

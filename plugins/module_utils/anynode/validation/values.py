@@ -10,15 +10,6 @@ from ansible.module_utils.anynode.validation.groups import is_address
 
 HASH = re.compile(r"(scrypt:\d+:\d+:\d+|pbkdf2:sha(1|256|512):\d+)\$[^$]+\$[0-9a-f]+")
 
-# Largest value of each limit; the smallest is 1. nginx doesn't start with more connections, or with a rate of 0.
-LIMITS = {
-    "nginx_requests_per_second": 1_000_000,
-    "nginx_requests_burst": 1_000_000,
-    "nginx_logins_per_minute": 1_000_000,
-    "nginx_logins_burst": 1_000_000,
-    "nginx_connections_per_client": 65_535,
-}
-
 # OWASP's Password Storage Cheat Sheet: smallest number of passes by method and memory
 OWASP = {
     "scrypt:131072:8": 1,
@@ -46,15 +37,11 @@ def thread_errors(groups: Groups, hosts: Hosts, specs: Specs) -> Iterator[str]:
 
 
 def value_errors(hosts: Hosts) -> Iterator[str]:
-    """Check names, limits and sources of every host."""
+    """Check names and sources of every host."""
     for variables in hosts.values():
         if "nginx_server_names" in variables:
             yield from server_name_errors(variables["nginx_server_names"])
-        for option, most in LIMITS.items():
-            text = str(variables.get(option, 1))
-            if re.fullmatch(r"[+-]?\d+", text) and not 1 <= int(text) <= most:
-                yield f"{option} is {text}, expected 1 to {most}. Set it in that range; {most} is practically no limit."
-        for option in ("firewall_ssh_sources", "firewall_extra_ports"):
+        for option in ("firewall_ssh_sources", "firewall_extra_ports", "nginx_trusted_proxies"):
             given = variables.get(option) or []
             for each in given if isinstance(given, list) else []:
                 sources = each.get("sources", []) if isinstance(each, dict) else [each]
@@ -63,7 +50,7 @@ def value_errors(hosts: Hosts) -> Iterator[str]:
 
 def server_name_errors(server_names: Any) -> Iterator[str]:
     """A server name is a client's Host header without the port."""
-    if not server_names:
+    if server_names == []:
         yield (
             "nginx_server_names is empty, so nginx would refuse every request. List the names that clients"
             " use, or remove the definition: the default is the balancer's addresses."
