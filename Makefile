@@ -13,6 +13,8 @@ ARGS ?=
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_STRATEGY := $(STRATEGY)
+# Named, since Ansible ignores the configuration of a directory that everybody may write.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PLAYBOOK = ansible-playbook -i $(INVENTORY)
 PYTEST = pytest --dist loadfile
 

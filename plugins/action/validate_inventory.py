@@ -20,7 +20,7 @@ from ansible.module_utils.anynode.validation.inventory import (  # noqa: E402 # 
     inventory_warnings,
 )
 from ansible.module_utils.anynode.validation.options import load_specs  # noqa: E402 # as above
-from ansible.module_utils.anynode.validation.secrets import secret_errors  # noqa: E402 # as above
+from ansible.module_utils.anynode.validation.secrets import directory_errors, secret_errors  # noqa: E402 # as above
 
 DOCUMENTATION = r"""
 module: validate_inventory
@@ -82,6 +82,8 @@ class ActionModule(ActionBase):
         tags = [*task_vars.get("ansible_run_tags", []), *task_vars.get("ansible_skip_tags", [])]
         demo_user = str(self._templar.template(task_vars.get("app_demo_user", "")))
         errors += inventory_errors(task_vars["groups"], hosts, specs, roles, tags, demo_user)
+        own_dirs = {host: f"{variables.get('inventory_dir')}/.secrets" for host, variables in raw.items()}
+        errors += directory_errors({host: hosts[host].get("topology_secrets_dir", own_dirs[host]) for host in hosts})
         errors += secret_errors(table, hosts, stored, str(directory))
         if self._play_context.become:
             errors.append(f"`--become` (or `become` in ansible.cfg or the environment) {SUDO}")

@@ -30,6 +30,18 @@ def endpoints(hosts: Iterable[str], addresses: Mapping[str, str], port: int | st
     return {host: f"{_bracketed(addresses[host])}:{port}" for host in hosts}
 
 
+def misplaced_containers(
+    containers: Mapping[str, Mapping[str, str]], addresses: Mapping[str, str], prefix: str
+) -> list[str]:
+    """Return the names of the containers on a network that have an address of another host.
+
+    containers: Name and IPv4Address (with a prefix length) by id. addresses: by host. prefix: before "-HOST" in names.
+    """
+    owners = {address: f"{prefix}-{host}" for host, address in addresses.items()}
+    found = {each["Name"]: each["IPv4Address"].partition("/")[0] for each in containers.values()}
+    return sorted(name for name, address in found.items() if owners.get(address, name) != name)
+
+
 def public_names(server_names: Iterable[str]) -> list[str]:
     """Return names and addresses as they stand in a URL; a wildcard is replaced by the label "www"."""
     return [_bracketed(re.sub(r"^\*", "www", name)) for name in server_names]
@@ -92,7 +104,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        functions = (host_addresses, endpoints, public_names, firewall_ports)
+        functions = (host_addresses, endpoints, misplaced_containers, public_names, firewall_ports)
         return {function.__name__: function for function in functions}
 
 

@@ -1,16 +1,18 @@
 #!/usr/bin/python
-"""Report the status of a host: free disk space."""
+"""Report the status of a host: free disk space, and the cluster that it belongs to."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ansible.module_utils.anynode.files import read_json
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: host_status
-short_description: report the free disk space of a host
+short_description: report the free disk space of a host, and the cluster that it belongs to
 description: Read-only.
 options:
   paths:
@@ -35,9 +37,19 @@ disks:
   elements: dict
   returned: success
   sample: [{path: /, free: 50000000000, size: 100000000000, free_inodes: 6000000, inodes: 6500000}]
+cluster:
+  description: C(id) and C(inventory) of the cluster that was deployed on this host; empty if none was
+  type: dict
+  returned: success
+last_operation:
+  description: the last line of the audit log, with C(time) and C(by); empty if there is none
+  type: dict
+  returned: success
 """
 
 
+CLUSTER = Path("/etc/anynode/cluster.json")
+AUDIT_LOG = Path("/var/log/anynode/audit.log")
 MOUNTS = Path("/proc/self/mounts")
 
 
@@ -74,12 +86,27 @@ def disks(paths: Sequence[str]) -> list[dict[str, str | int]]:
     return found
 
 
+def last_operation(log: Path) -> dict[str, str]:
+    """Return the last line of an audit log, {} if there is none."""
+    try:
+        line = json.loads(log.read_text().splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return {}
+    return dict(line) if isinstance(line, dict) else {}
+
+
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={"paths": {"type": "list", "elements": "path", "required": True}}, supports_check_mode=True
     )
-    module.exit_json(changed=False, disks=disks(module.params["paths"]))
+    cluster = read_json(CLUSTER, {})
+    module.exit_json(
+        changed=False,
+        disks=disks(module.params["paths"]),
+        cluster=cluster if isinstance(cluster, dict) else {},
+        last_operation=last_operation(AUDIT_LOG),
+    )
 
 
 if __name__ == "__main__":

@@ -75,6 +75,22 @@ def test_an_invalid_inventory(tmp_path: Path, content: dict[str, Any], message: 
     assert "hunter2" not in done.stdout
 
 
+def test_two_inventories_with_secrets_of_their_own(tmp_path: Path) -> None:
+    """The hosts of each would trust another CA."""
+    other = inventory()
+    one, two = tmp_path / "one", tmp_path / "two"
+    nodes = other["all"]["children"].pop("app")
+    for folder, content in ((one, other), (two, {"all": {"children": {"app": nodes}}})):
+        folder.mkdir()
+        write_inventory(folder, content)
+    done = ansible_playbook("-i", one, "-i", two, "site.yml")
+    assert done.returncode != 0
+    assert "The hosts have several directories of secrets: " in words(done)
+    assert "(lb1, redis1), " in words(done)
+    assert "name the directory for all of them: -e topology_secrets_dir=" in words(done)
+    assert not list(tmp_path.glob("*/.secrets"))
+
+
 def test_errors_of_the_command_line(tmp_path: Path) -> None:
     """All of them at once: a misspelt option, wrong types, renamed variables and tags, and sudo for all tasks."""
     extra = ["redis_maxmemroy=1gb", "nginx_port=eighty", "nginx_login_paths=/login", "run_take_over=r1", "why=disk"]

@@ -34,6 +34,8 @@ def play(tmp_path: Path) -> Play:
     groups = {"nginx": {"lb1": HERE}, "redis": {"redis1": HERE}, "app": {"app1": HERE, "app2": LOST}}
     content = {"all": {"children": {name: {"hosts": hosts} for name, hosts in groups.items()}}}
     inventory = write_inventory(tmp_path, content)
+    (inventory.parent / ".secrets").mkdir()
+    (inventory.parent / ".secrets/cluster_id").write_text("a1\n")
     message = {
         "hosts": "all",
         "gather_facts": False,

@@ -119,7 +119,7 @@ def test_numbers_and_booleans_may_be_texts() -> None:
     found = []
     for kind, filters in (("bool", "bool"), ("int", "int"), ("float", "float")):
         names = "|".join(name for name in kinds if kinds[name] == kind)
-        tested = rf"\b(if|elif|and|or|not|when:|that:) +({names})\b" + rf"(?! *\| *(default\(.*?\) *\| *)?{filters}\b)"
+        tested = rf"\b(if|elif|or|not|when:|that:) +({names})\b" + rf"(?! *\| *(default\(.*?\) *\| *)?{filters}\b)"
         computed = rf"\b({names}) *[-+*/<>=!]|[-+*/<>=!] *({names})\b(?! *\| *{filters})"
         for path in files:
             if "argument_specs" not in path.name:

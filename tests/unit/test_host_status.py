@@ -33,3 +33,12 @@ def test_writable_file_systems_below_a_path_are_reported(tmp_path: Path, monkeyp
     own, *below = host_status.mount_points([str(tmp_path)])
     assert os.path.ismount(own)
     assert below == [f"{tmp_path}/log", f"{tmp_path}/with blank"]
+
+
+def test_the_last_operation(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    assert host_status.last_operation(log) == {}
+    log.write_text('{"by": "ada@desk"}\n{"by": "bob@desk"}\n')
+    assert host_status.last_operation(log) == {"by": "bob@desk"}
+    log.write_text("cut")
+    assert host_status.last_operation(log) == {}

@@ -91,3 +91,16 @@ def test_the_drained_nodes_of_all_balancers_reach_the_role_app() -> None:
     templar = Templar(loader=DataLoader(), variables={"groups": {"nginx": list(hostvars)}, "hostvars": hostvars})
     drained = templar.template(trust_as_template(defaults["app_drained_nodes"]))
     assert drained == {"app1": {"kind": "drain"}, "app2": {"kind": "deployment"}}
+
+
+def test_containers_with_the_address_of_another_host() -> None:
+    """app2 was renamed to web2; app1 and redis1 swapped their addresses; the address of lb1 is new."""
+    before = {"app1": "31", "app2": "32", "redis1": "20", "lb1": "10"}
+    containers = {
+        host: {"Name": f"anynode-{host}", "IPv4Address": f"10.77.0.{number}/24"} for host, number in before.items()
+    }
+    now = {"app1": "20", "web2": "32", "redis1": "31", "lb1": "11"}
+    addresses = {host: f"10.77.0.{number}" for host, number in now.items()}
+    misplaced = topology.misplaced_containers(containers, addresses, "anynode")
+    assert misplaced == ["anynode-app1", "anynode-app2", "anynode-redis1"]
+    assert topology.misplaced_containers({}, addresses, "anynode") == []

@@ -33,13 +33,8 @@ def test_a_limited_run_needs_no_facts_of_other_hosts(cluster: Cluster, limit: st
     assert completed_operations(cluster) == before
 
 
-def test_check_mode_on_hosts_that_were_not_created_here_reports_no_change_and_no_secret(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    """The same hosts, listed as in a production inventory: no container is queried.
-
-    With --diff -vvv, on the controller as well as in the logs of the nodes.
-    """
+def production_inventory(cluster: Cluster, folder: Path, **variables: object) -> Path:
+    """Write an inventory of the same hosts as one of production: no container is queried."""
     ssh = cluster.inventory.parent / ".secrets" / "ssh"
     variables = LOCAL_LIMITS | {
         "ansible_user": "ops",
@@ -47,17 +42,35 @@ def test_check_mode_on_hosts_that_were_not_created_here_reports_no_change_and_no
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh}/known_hosts",
         "nginx_public_tls_port": cluster.variables[cluster.balancer]["local_nodes_https_port"],
         "nginx_server_names": [cluster.address[cluster.balancer], "localhost", "127.0.0.1"],
-        "topology_secrets_dir": str(ssh.parent),
+        **variables,
     }
     groups = {
         group: {"hosts": {host: {"ansible_host": cluster.address[host]} for host in hosts}}
         for group, hosts in cluster.groups.items()
     }
     groups["app"]["vars"] = {"firewall_extra_ports": cluster.extra_ports}
-    inventory = tmp_path / "hosts.yml"
+    inventory = folder / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"vars": variables, "children": groups}}))
+    return inventory
+
+
+def test_check_mode_on_hosts_that_were_not_created_here_reports_no_change_and_no_secret(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """With --diff -vvv, on the controller as well as in the logs of the nodes."""
+    inventory = production_inventory(cluster, tmp_path, topology_secrets_dir=str(cluster.inventory.parent / ".secrets"))
     run = cluster.converge("--check", "--diff", "-vvv", inventory=inventory)
     assert "local_nodes" not in run.roles
     assert set(run.changed) == set(cluster.address)
     assert run.idempotent, run.output
     assert [name for name, line in cluster.secrets().items() if line in run.output] == []
+
+
+def test_a_clone_without_its_secrets_takes_no_cluster_over(cluster: Cluster, tmp_path: Path) -> None:
+    """It would have a new CA and new passwords. Nothing is changed, though the new secrets were created."""
+    run = cluster.playbook("site.yml", inventory=production_inventory(cluster, tmp_path))
+    assert not run.ok
+    assert not run.changed
+    belongs = f"{', '.join(cluster.address)} belong to the cluster of the inventory `inventory`, last changed by "
+    assert belongs in run.words
+    assert "get the directory `.secrets` from the operator of these hosts" in run.words

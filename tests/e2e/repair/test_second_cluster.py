@@ -1,16 +1,17 @@
-"""A second local cluster with a subnet or port that is in use: the message has the option to change."""
+"""A second local cluster: a subnet or port that is in use is refused with the option to change; hosts may move."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from lib.cluster import Cluster
 
-Write = Callable[[str, int], Path]
+Write = Callable[..., Path]
+HOSTS = {"nginx": "lb1", "redis": "redis1", "app": "app1"}
 
 
 def containers(prefix: str) -> set[str]:
@@ -21,11 +22,13 @@ def containers(prefix: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def second(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Write]:
-    """Write the inventory of a second cluster, by subnet and HTTP port; its hosts are removed after the last test."""
+    """Write the inventory of a second cluster, by subnet, HTTP port and hosts, whose addresses follow each other.
+
+    Its hosts are removed after the last test.
+    """
     path = tmp_path_factory.mktemp("second") / "hosts.yml"
 
-    def write(subnet: str, port: int) -> Path:
-        hosts = {"nginx": "lb1", "redis": "redis1", "app": "app1"}
+    def write(subnet: str, port: int, hosts: Mapping[str, str] = HOSTS) -> Path:
         network = subnet.rsplit(".", 1)[0]
         lines = ["all:", "  children:"]
         for number, (group, host) in enumerate(hosts.items(), 200):
@@ -89,3 +92,18 @@ def test_a_subnet_that_overlaps_with_an_interface_is_refused(cluster: Cluster, s
 def test_a_port_that_is_taken_is_refused(cluster: Cluster, second: Write) -> None:
     message = refused(cluster, second("10.99.0.0/24", cluster.variables[cluster.redis]["local_nodes_http_port"]))
     assert "set local_nodes_http_port" in message
+
+
+def test_hosts_are_renamed_and_swap_addresses(cluster: Cluster, second: Write) -> None:
+    """redis1 gets the address of app1, and that of redis1 is web1's, which was app1 before."""
+    run = cluster.playbook("playbooks/local_nodes.yml", inventory=second("10.99.0.0/24", 18099))
+    assert run.ok, run.output
+    moved = second("10.99.0.0/24", 18099, {"nginx": "lb1", "app": "web1", "redis": "redis1"})
+    run = cluster.playbook("playbooks/local_nodes.yml", inventory=moved)
+    assert run.ok, run.output
+    template = '{{(index .NetworkSettings.Networks "anynode-other").IPAddress}}'
+    names = ["anynode-other-lb1", "anynode-other-web1", "anynode-other-redis1"]
+    found = subprocess.run(
+        ["docker", "inspect", "--format", template, *names], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["10.99.0.200", "10.99.0.201", "10.99.0.202"]

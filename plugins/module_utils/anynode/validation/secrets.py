@@ -78,6 +78,20 @@ def secret_errors(
             )
 
 
+def directory_errors(directories: Mapping[str, str]) -> Iterator[str]:
+    """All hosts need the same secrets. directories: of the secrets, by host."""
+    hosts: dict[str, list[str]] = {}
+    for host, directory in directories.items():
+        hosts.setdefault(directory, []).append(host)
+    if len(hosts) > 1:
+        found = ", ".join(f"{directory} ({names(seen)})" for directory, seen in hosts.items())
+        yield (
+            f"The hosts have several directories of secrets: {found}, as with two inventories. Hosts with different"
+            " secrets are no cluster. Put all hosts into one inventory, or name the directory for all of them:"
+            f" -e topology_secrets_dir={next(iter(hosts))}"
+        )
+
+
 def problems(values: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the affected hosts by problem."""
     found: dict[str, list[str]] = {}
