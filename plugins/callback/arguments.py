@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ansible import context
+import ansible.context
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
@@ -25,7 +25,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Raise SystemExit, which Ansible passes on, unlike errors of callbacks."""
-        if "always" in context.CLIARGS.get("skip_tags", ()):
+        if "always" in ansible.context.CLIARGS.get("skip_tags", ()):
             raise SystemExit(
                 "--skip-tags always skips the validation of the inventory and the deploy lock. Nothing was changed."
                 " Repeat the command without it; --tags selects parts of site.yml."

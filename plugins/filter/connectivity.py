@@ -26,7 +26,8 @@ def connectivity_errors(
     """Return a message for each reason not to start.
 
     hosts: all hosts of the operation. app_nodes: hosts without which the operation can go on. cluster: see
-    cluster_errors. adopt: whether hosts of other clusters are accepted. minimum_mb: free disk space that each host needs.
+    cluster_errors. adopt: whether hosts of other clusters are accepted. minimum_mb: free disk space that each host
+    needs.
     """
     lost = unreachable_hosts(hostvars, hosts)
     required = [host for host in lost if host not in app_nodes]

@@ -6,11 +6,13 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from flask_shared_session import connections
+from flask_shared_session import SessionStoreError, connections
 from flask_shared_session.connections import Connections
+from lib.demo_app import redis_store
 from lib.redis_server import REDIS_PASSWORD, RedisServer
 from redis import BlockingConnectionPool, Connection
 from redis.backoff import NoBackoff
@@ -160,3 +162,17 @@ def test_a_broken_connection_leaves_no_openssl_error(
         patched.setattr(Connection, broken_at, breaks)
         cached.execute("ECHO", "lost")
     assert openssl.ERR_peek_error() == 0
+
+
+def test_waiting_for_a_free_connection_is_no_failure_of_the_server(own_redis: RedisServer) -> None:
+    """Many greenlets may wait at once; the circuit breaker would then refuse all of them though Redis answers."""
+    store = redis_store(own_redis)
+    pool: Any = store._client.connection_pool  # type: ignore[union-attr]
+    taken = [pool.get_connection() for _ in range(pool.max_connections)]
+    pool.timeout = 0.01
+    for _ in range(10):
+        with pytest.raises(SessionStoreError):
+            store.ping()
+    for connection in taken:
+        pool.release(connection)
+    store.ping()

@@ -100,7 +100,7 @@ def test_errors_of_the_command_line(tmp_path: Path) -> None:
     for message in (
         f"`redis_maxmemroy` {on} is not an option of any role. Did you mean `redis_maxmemory`?",
         f"`nginx_port` is 'eighty' {on}, expected a whole number from 1 to 65535. Correct it: TCP port of HTTP",
-        f"`nginx_login_paths` is '/login' {on}, expected a list; on the command line, -e '{{\"nginx_login_paths\": [...]}}'.",
+        f"`nginx_login_paths` is '/login' {on}, expected a list; on the command line, -e '{{\"nginx_login_paths\": [",
         "`--become` (or `become` in ansible.cfg or the environment) makes tasks on the controller use sudo, too.",
         f"`run_take_over` {on} was renamed: use `deploy_lock_take_over`.",
         f"`why` {on} was renamed: use `reason`.",

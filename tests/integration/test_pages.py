@@ -24,7 +24,7 @@ def test_the_login_page_needs_no_session(client: FlaskClient, redis: RedisServer
     assert seen.sent == []
     assert response.status_code == 200
     assert 'action="/login"' in response.text
-    assert "Set-Cookie" not in response.headers
+    assert session_cookie(client) is None
     assert response.headers["Cache-Control"] == "no-store"
     assert "Cookie" in response.headers["Vary"]
 
@@ -57,12 +57,20 @@ def test_a_failed_login_does_not_reveal_existing_users(client: FlaskClient, user
 
 
 def test_a_forged_login_form_is_refused(client: FlaskClient) -> None:
-    for data in ({}, {"csrf": "x"}, {"csrf": token(client) + "x"}):
+    other_browser = client.application.test_client()
+    for data in ({}, {"csrf": "x"}, {"csrf": token(client) + "x"}, {"csrf": token(other_browser)}):
         response = client.post("/login", data={"username": USER, "password": PASSWORD} | data)
         assert response.status_code == 403
     data = {"csrf": token(client), "username": USER, "password": PASSWORD}
     assert client.post("/login", data=data, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert session_cookie(client) is None
+
+
+def test_a_browser_may_have_several_login_forms(client: FlaskClient) -> None:
+    first, second = token(client), token(client)
+    for csrf in (second, first):
+        response = client.post("/login", data={"csrf": csrf, "username": USER, "password": "wrong"})
+        assert response.status_code == 401
 
 
 def test_an_expired_login_form_is_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,3 +238,64 @@ def test_reading_an_unknown_id_is_a_single_command(redis: RedisServer, store: Re
         assert dict(Session(store, make_id())) == {}
     assert seen.sent == ["EVALSHA"]
     assert redis.session_keys() == []
+
+
+def test_a_login_costs_the_same_whatever_the_number_of_the_users_sessions(redis: RedisServer) -> None:
+    """Unless the limit is reached. Sessions whose lifetime has ended leave the index meanwhile."""
+    store = redis_store(redis, per_user=1000)
+    commands = []
+    for number in range(60):
+        session = Session(store, None)
+        session.log_in("ada")
+        with redis.monitor() as seen:
+            session.save()
+        if number in (10, 59):
+            commands.append(seen.inside)
+    assert commands[0] == commands[1]
+    (index,) = redis.admin.keys(f"{PREFIX}user:*")
+    redis.admin.zadd(index, {"0" * 64: 1000})  # its lifetime ended in 1970
+    session = Session(store, None)
+    session.log_in("ada")
+    session.save()
+    assert redis.admin.zscore(index, "0" * 64) is None
+    assert len(store.sessions_of("ada")) == 61
+
+
+def test_an_evicted_index_is_restored_by_the_next_read_that_extends_the_session(redis: RedisServer) -> None:
+    """A Redis that evicts keys may drop the index first: the session could no longer be listed and ended."""
+    store = redis_store(redis)
+    session = Session(store, None)
+    session.log_in("ada")
+    session.save()
+    redis.admin.delete(*redis.admin.keys(f"{PREFIX}user:*"))
+    (key,) = redis.session_keys()
+    redis.admin.pexpire(key, 1000)
+    assert store.sessions_of("ada") == []
+    assert Session(store, session.new_id).user == "ada"
+    assert len(store.sessions_of("ada")) == 1
+    assert redis.keys_without_expiry() == []
+
+
+@pytest.mark.parametrize("step", [-3600_000, 3600_000])
+def test_a_step_of_the_clock_is_healed_by_the_next_read(redis: RedisServer, step: int) -> None:
+    """As if Redis' clock had stepped meanwhile: time of last use and expiry are an hour off."""
+    store = redis_store(redis)
+    session_id = begin(store, a=1)
+    (key,) = redis.session_keys()
+    life = redis.admin.pttl(key)
+    redis.admin.hincrby(key, "m:seen", step)
+    redis.admin.pexpire(key, max(1000, life + step))
+    assert Session(store, session_id)["a"] == 1
+    seconds, microseconds = redis.admin.time()
+    assert abs(int(redis.admin.hget(key, "m:seen")) - seconds * 1000 - microseconds // 1000) < 5000
+    assert abs(redis.admin.pttl(key) - life) < 5000
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "[1e999]", "1" * 400 + ".0", "[" * 200 + "]" * 200, "[" * 100_000])
+def test_a_value_that_this_layer_can_not_have_written_ends_the_session(redis: RedisServer, text: str) -> None:
+    store = redis_store(redis)
+    session_id = begin(store, a=1)
+    (key,) = redis.session_keys()
+    redis.admin.hset(key, "s:a", text)
+    assert Session(store, session_id).get("a") is None
+    assert redis.session_keys() == []

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -528,3 +529,102 @@ def test_a_session_that_is_too_large_is_refused_before_it_is_sent(store: Store) 
         session.save()
     assert read(store, session_id) == {"a": 1}
     Session(store, session_id).end()  # the store works
+
+
+def test_a_session_is_merged_copied_and_shown_as_a_dict_is(store: Store) -> None:
+    """But it shows no values and no id, which may be confidential."""
+    session_id = begin(store, a=1)
+    session = Session(store, session_id)
+    assert repr(session) == "<Session: not read yet>"
+    assert (session | {"b": 2}, {"b": 2} | session) == ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    copy = session.copy()
+    copy["c"] = 3
+    session |= {"b": 2}
+    assert isinstance(session, Session)
+    session.save()
+    assert read(store, session_id) == {"a": 1, "b": 2}
+    assert repr(session) == "<Session: 2 values>"
+
+
+def test_a_saved_change_is_a_modification_of_this_request(store: Store) -> None:
+    session = Session(store, session_id := begin(store, a=1))
+    assert not session.modified
+    session["a"] = 2
+    session.save()
+    assert session.modified
+    counted = Session(store, session_id)
+    counted.increment("n")
+    assert counted.modified
+    assert not Session(store, session_id).modified
+
+
+def test_refresh_saves_and_reads_again(store: Store) -> None:
+    """A websocket sees what other requests have written, and that they have ended the session."""
+    one = Session(store, session_id := begin(store, a=1))
+    other = Session(store, session_id)
+    one["b"], other["a"] = 2, 5
+    other.save()
+    assert one["a"] == 1
+    one.refresh()
+    assert dict(one) == {"a": 5, "b": 2}
+    Session(store, session_id).end()
+    one.refresh()
+    assert dict(one) == {}
+    assert one.user is None
+
+
+def test_a_login_ends_for_a_connection_that_refreshes(store: Store) -> None:
+    session = Session(store, None)
+    session.log_in("ada")
+    session.save()
+    Session(store, session.new_id).end()
+    session.refresh()
+    assert (session.user, session.handle, session.created) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda each: each.rotate(), lambda each: each.log_in("ada")], ids=["rotate", "login"]
+)
+def test_no_session_is_created_when_its_cookie_can_not_be_set(
+    store: Store, change: Callable[[Session], object]
+) -> None:
+    session_id = begin(store, a=1)
+    for cookie in (session_id, None):
+        session = Session(store, cookie)
+        session["b"] = 1
+        change(session)
+        session.begin_response()
+        with pytest.raises(RuntimeError, match="the response has begun, so the client can't get the cookie"):
+            session.save()
+    assert store.count().sessions == 1
+    existing = Session(store, session_id)
+    existing.begin_response()
+    existing["b"] = 2
+    existing.save()
+    assert read(store, session_id) == {"a": 1, "b": 2}
+
+
+def nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def test_what_can_be_written_can_be_read_from_a_deep_stack(store: Store) -> None:
+    """A session is never dropped because the stack of the reader is nearly exhausted."""
+    session_id = begin(store, deep=nested(100))
+    reader = Session(store, session_id)
+    assert "deep" in reader
+
+    def descend() -> Any:
+        try:
+            return descend()
+        except RecursionError:
+            return reader["deep"]
+
+    with suppress(RecursionError):
+        descend()
+    assert read(store, session_id) == {"deep": nested(100)}
+    with pytest.raises(TypeError, match=r"session\['deep'\] is nested in more than 100 levels"):
+        begin(store, deep=nested(101))

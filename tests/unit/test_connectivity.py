@@ -21,7 +21,7 @@ def disks(*free: int, size: int = 100_000) -> dict[str, Any]:
 
 
 def errors(
-    skip_unreachable: bool = False, adopt: bool = False, cluster: dict[str, str] = CLUSTER, **results: dict[str, Any]
+    skip_unreachable: bool = False, adopt: bool = False, cluster: dict[str, str] = CLUSTER, **results: Any
 ) -> list[str]:
     hostvars = {host: {"start_hosts": results.get(host, disks(900, 800))} for host in HOSTS}
     options = {"skip_unreachable": skip_unreachable, "adopt": adopt, "minimum_mb": 500}
@@ -42,7 +42,8 @@ def test_an_unreachable_app_node_stops_the_operation_unless_it_is_skipped() -> N
 @pytest.mark.parametrize("host", ["lb1", "redis1"])
 @pytest.mark.parametrize("skip_unreachable", [False, True])
 def test_an_unreachable_balancer_or_redis_always_stops_the_operation(host: str, skip_unreachable: bool) -> None:
-    (error,) = errors(skip_unreachable, **{host: LOST})
+    lost: dict[str, Any] = {host: LOST}
+    (error,) = errors(skip_unreachable, **lost)
     assert error == f"{host} can't be reached, and no operation can go on without them."
 
 
@@ -69,7 +70,7 @@ def test_a_new_host_belongs_to_no_cluster() -> None:
 def test_hosts_of_a_copied_inventory() -> None:
     """The copy has the same secrets, but another name; the addresses were forgotten."""
     last = {"last_operation": {"time": "2026-12-01T10:00:00Z", "by": "ada@desk"}}
-    found = {host: disks(900) | last for host in HOSTS}
+    found: dict[str, Any] = {host: disks(900) | last for host in HOSTS}
     (error,) = errors(cluster=CLUSTER | {"inventory": "staging"}, **found)
     assert error.startswith(
         "lb1, redis1, app1, app2 belong to the cluster of the inventory `production`, last changed by ada@desk at"

@@ -287,9 +287,9 @@ def test_a_value_of_the_wrong_type_or_format(good: Inventory, name: str, value: 
 
 TEXTS = [
     "text", "yes", "0x10", "1_000", "1e3", "1:30", "1.10", " 8", "8 ", "8\n", "a\nb", "a\rb", "a\0b", "", "x" * 100_000,
-    "it's", 'say "x"', "a;b", "a}b", "$(id)", "${a}", "%n", "a\\", "{{ 7 * 7 }}", "{% raw %}", "\u2028", "\ud800", "~",
+    "it's", 'a "b"', "a;b", "a}b", "$(id)", "${a}", "%n", "a\\", "{{ 7 * 7 }}", "{% raw %}", "\u2028", "\ud800", "~",
 ]  # fmt: skip
-VALUES = [
+VALUES: list[Any] = [
     *TEXTS,
     0,
     1,

@@ -152,7 +152,8 @@ def test_pending_changes_are_those_that_a_running_unit_has_not_read(tmp_path: Pa
     file = tmp_path / "file"
     file.write_text("")
     started = "ExecMainStartTimestamp=Sun 2026-11-22 15:12:19.500000 UTC"
-    shown = f"ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n{started}\n\nActiveState=inactive\n{started}\n"
+    running = "ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no"
+    shown = f"{running}\n{started}\n\nActiveState=inactive\n{started}\n"
     known = [
         {"name": name, "paths": [str(file)], "since": "ExecMainStartTimestamp"} for name in ("a.service", "b.service")
     ]

@@ -11,7 +11,12 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 # A server that closes a connection isn't back within this time, so testing the connection would save no request.
 _FRESH_SECONDS = 0.1
+_NO_CONNECTION = "No connection available."  # redis-py has no exception of its own for it
 _NO_SERVER = SSLContext(PROTOCOL_TLS_CLIENT)
+
+
+class NoFreeConnection(RedisError):
+    """All connections of the pool are in use; the server may be well."""
 
 
 class Connection(Protocol):
@@ -82,6 +87,11 @@ class Connections:
     def _connect(self) -> Connection:
         try:
             return self._pool.get_connection()
+        except BrokenConnection as error:
+            if str(error) == _NO_CONNECTION:
+                raise NoFreeConnection from error
+            _forget_tls_errors()
+            raise
         except BaseException:
             _forget_tls_errors()
             raise

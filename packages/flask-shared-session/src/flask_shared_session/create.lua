@@ -18,8 +18,14 @@ slide(key, expires, 0, tonumber(ARGV[1]), 0)
 local displaced = replaced and leave(replaced, 'moved') or 0
 local capped = 0
 if index then
-  local keys = living(index)
-  local excess = #keys - tonumber(ARGV[4])
+  local limit = tonumber(ARGV[4])
+  -- Sessions whose lifetime has ended leave the index here, a hundred at a time.
+  for _, digest in ipairs(redis.call('ZRANGE', index, '-inf', created, 'BYSCORE', 'LIMIT', 0, 100)) do
+    redis.call('ZREM', index, digest)
+  end
+  -- Only with more sessions than the limit are all of them read: that costs with their number.
+  local keys = #redis.call('ZRANGE', index, limit, limit) > 0 and living(index) or {}
+  local excess = #keys - limit
   for _, each in ipairs(keys) do
     if excess > capped and each ~= key then
       capped = capped + leave(each, 'ended')

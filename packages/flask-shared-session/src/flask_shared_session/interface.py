@@ -49,6 +49,7 @@ class SharedSessionInterface(SessionInterface):
             # only now: if save() raises TypeError, Flask calls this method a second time
             self.store.observer.used(session.found)
         self._set_cookie(app, session, response)
+        session.begin_response()
 
     def _set_cookie(self, app: Flask, session: Session, response: AnyResponse) -> None:
         if session.new_id:

@@ -21,15 +21,18 @@ local function times(key)
 end
 
 -- Update the time of last use, and extend the session by `idle` ms, but not beyond its absolute expiry. Skipped while
--- both lag by at most `slack` ms, so that reads rarely write.
+-- both lag by at most `slack` ms, so that reads rarely write. They may also be in the future, after a step of the clock.
+-- Returns whether it wrote.
 local function slide(key, expires, seen, idle, slack)
   local moment = now()
   local life = math.min(idle, expires - moment)
   local remaining = redis.call('PTTL', key)
-  if remaining < 0 or life - remaining > slack or moment - seen > slack then
-    redis.call('HSET', key, 'm:seen', moment)
-    redis.call('PEXPIRE', key, life)
+  if remaining >= 0 and math.abs(life - remaining) <= slack and math.abs(moment - seen) <= slack then
+    return false
   end
+  redis.call('HSET', key, 'm:seen', moment)
+  redis.call('PEXPIRE', key, life)
+  return true
 end
 
 local function digest_of(key)

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 
 from . import arguments
 from .breaker import Breaker
-from .connections import Connections
+from .connections import Connections, NoFreeConnection
 from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
 from .observer import Observer
@@ -235,6 +235,9 @@ class RedisStore:
             if "hash value is not an integer" in str(error):
                 raise TypeError("can't increment a value that isn't an integer") from error
             self.observer.failed("error_reply")
+            raise _store_error(error) from error
+        except NoFreeConnection as error:
+            self.observer.failed("no_free_connection")
             raise _store_error(error) from error
         except (RedisError, RedisClusterException) as error:
             self._breaker.failed()

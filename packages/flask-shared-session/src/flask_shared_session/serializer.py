@@ -1,10 +1,15 @@
 """Session values as JSON text. Unlike pickle, reading them can't run code."""
 
 import json
+import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from . import arguments
+
+# What can be written must be readable, also with less of the stack left.
+MAX_DEPTH = 100
 
 
 def dumps(key: str, value: Any) -> str:
@@ -29,8 +34,25 @@ def is_same(value: Any, text: str) -> bool:
 
 
 def loads(text: str) -> Any:
-    """Return the value of a JSON text. Raises ValueError or RecursionError if `dumps` can't have written it."""
-    return _decode(text)
+    """Return the value of a JSON text.
+
+    Raises ValueError if `dumps` can't have written it, and RecursionError if the caller's stack is nearly exhausted.
+    """
+    try:
+        return _decode(text)
+    except RecursionError:
+        if _depth(text) > MAX_DEPTH:
+            raise ValueError("too deeply nested") from None
+        raise
+
+
+def _depth(text: str) -> int:
+    """Return how deeply lists and dicts are nested in a JSON text."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _check(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
@@ -43,6 +65,10 @@ def _check(key: str, value: Any, inside: tuple[int, ...] = ()) -> None:
         return
     if id(value) in inside:
         raise TypeError(f"session[{key!r}] holds a {type(value).__name__} that contains itself")
+    if len(inside) >= MAX_DEPTH:
+        raise TypeError(
+            f"session[{key!r}] is nested in more than {MAX_DEPTH} levels: store it elsewhere, or flatten it"
+        )
     inside += (id(value),)
     children: Iterable[Any]
     if isinstance(value, dict):
@@ -75,10 +101,17 @@ def _text_of(value: Any) -> str:
     return str(value)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large for a float")
+    return number
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
 # created once: json.dumps() and json.loads() would create these for every value
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_text_of).encode
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode

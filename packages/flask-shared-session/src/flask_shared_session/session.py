@@ -1,10 +1,10 @@
 """The session of a request: a mapping that is read at first use, and written if changed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from flask.sessions import SessionMixin
 
@@ -44,6 +44,8 @@ class Session(SessionMixin):
         self._cleared = False
         self._rotated = False
         self._ended = False
+        self._written = False  # whether this request has changed the stored session
+        self._response_begun = False
         self._failure: Exception | None = None
 
     # The mapping; MutableMapping adds get, pop, update, ...
@@ -81,6 +83,24 @@ class Session(SessionMixin):
         self._cleared = True
         self._login = None
 
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self) | dict(other)
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(other) | dict(self)
+
+    def __ior__(self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Self:
+        self.update(other)
+        return self
+
+    def copy(self) -> dict[str, Any]:
+        """Return the values in a dict of their own; nested values are shared, as in any shallow copy."""
+        return dict(self)
+
+    def __repr__(self) -> str:
+        """Show neither id nor values, which may be confidential, and don't query the store."""
+        return f"<{type(self).__name__}: {f'{len(self._values)} values' if self._loaded else 'not read yet'}>"
+
     @property
     def new(self) -> bool:  # type: ignore[override] # Flask has a plain attribute, but this takes a read
         """Whether the request came without an existing session."""
@@ -89,10 +109,12 @@ class Session(SessionMixin):
 
     @property
     def modified(self) -> bool:
-        """Whether there are changes to write. Changes of nested values are detected, so assignment has no effect."""
-        return (
-            self._starts_new_session or self._rotated or any(map(self._is_changed, self._stored.keys() | self._values))
-        )
+        """Whether this request has changed the session, saved or not.
+
+        Changes of nested values are detected, so assignment has no effect.
+        """
+        is_changed = any(map(self._is_changed, self._stored.keys() | self._values))
+        return self._written or self._starts_new_session or self._rotated or is_changed
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -236,6 +258,7 @@ class Session(SessionMixin):
             return by
         values[key] = total
         self._stored[key] = dumps(key, total)
+        self._written = True
         return total
 
     def save(self) -> None:
@@ -249,7 +272,23 @@ class Session(SessionMixin):
         with self._recording_failure():
             self._write()
 
+    def refresh(self) -> None:
+        """Save the changes, and read the session again at its next use.
+
+        For connections that outlive a request, such as websockets: others may have changed or ended the session
+        meanwhile, or the store may be available again. Raises as save() does.
+        """
+        self.save()
+        self._failure = None
+        self._loaded = self._id is None
+        if self._id is not None:
+            self._values, self._stored, self._constants = {}, {}, {}
+
     # For the interface, when it prepares the response
+
+    def begin_response(self) -> None:
+        """From now on no cookie can be set."""
+        self._response_begun = True
 
     @property
     def is_loaded(self) -> bool:
@@ -311,7 +350,7 @@ class Session(SessionMixin):
             record = None
         self._found = record is not None
         if record is None:
-            self._id = None
+            self._id = self._created = self._user = self._handle = None
         else:
             self._values, self._stored = dict.fromkeys(record.texts, _UNREAD), record.texts
             self._created, self._user, self._handle = record.created, record.user, record.handle
@@ -321,7 +360,7 @@ class Session(SessionMixin):
         """Decode a value of the store. Raises KeyError if it can't be read; the session is dropped then."""
         try:
             value = loads(self._stored[key])
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             assert self._id
             with self._recording_failure():
                 self._drop(self._id, error)
@@ -373,10 +412,11 @@ class Session(SessionMixin):
 
     def _create(self, texts: dict[str, str]) -> None:
         self._check_size(texts)
+        self._assert_cookie_can_be_set()
         login = self._login
         new_id = make_id(beside=index_name(login.user) if login else self._id)
         self._created = self._store.create(new_id, texts, self._id, login)
-        self._id = new_id
+        self._id, self._written = new_id, True
         if login:
             self._store.observer.logged_in()
         self._user, self._handle = (login.user, login.handle) if login else (None, None)
@@ -387,15 +427,24 @@ class Session(SessionMixin):
         if changed:
             self._check_size(texts)
         if self._rotated:
+            self._assert_cookie_can_be_set()
             new_id, previous = make_id(beside=session_id), session_id
         else:
             new_id, previous = session_id, None
         if (changed or deleted or previous) and not self._store.update(new_id, changed, deleted, previous):
             self._recreate(session_id, changed)
             return
+        self._written = self._written or bool(changed or deleted or previous)
         if previous:
             self._store.observer.rotated()
         self._id = new_id
+
+    def _assert_cookie_can_be_set(self) -> None:
+        if self._response_begun:
+            raise RuntimeError(
+                "the response has begun, so the client can't get the cookie of a new session: start, rotate or log in"
+                " the session before the view returns"
+            )
 
     def _is_changed(self, key: str) -> bool:
         text = self._text(key) if key in self._values else None

@@ -1,7 +1,8 @@
 """Formats of options: which numbers, and which texts or elements of a list, are accepted.
 
 Each option with the type str, path, int or list of str has a format: that of the tables below, else that of its type.
-Addresses of hosts, networks, server names, users and secrets have checks of their own, in the other files. A value that passes has the same meaning in every file and command that uses it.
+Addresses of hosts, networks, server names, users and secrets have checks of their own, in the other files. A value
+that passes has the same meaning in every file and command that uses it.
 """
 
 import ipaddress
@@ -97,8 +98,8 @@ FORMATS = {
     "redis_packages": PACKAGE,
     "topology_packages": PACKAGE,
 }
-PATHS = ("certificates_dir", "nginx_acme_dir", "nginx_certificate_file", "nginx_certificate_key_file", "redis_ca_file")
-PATHS += ("redis_certificate_file", "redis_certificate_key_file", "app_redis_ca_file")
+PATHS = ["certificates_dir", "nginx_acme_dir", "nginx_certificate_file", "nginx_certificate_key_file", "redis_ca_file"]
+PATHS += ["redis_certificate_file", "redis_certificate_key_file", "app_redis_ca_file"]
 FORMATS |= dict.fromkeys(PATHS, PATH)
 
 # Texts that may be empty, beside those whose default is.

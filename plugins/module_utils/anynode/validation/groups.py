@@ -93,8 +93,8 @@ def connection_errors(groups: Groups, hosts: Hosts) -> Iterator[str]:
         connection = str(hosts[host].get("ansible_connection", "ssh"))
         if connection not in CONNECTIONS:
             yield (
-                f"{host}: ansible_connection is {shown(connection)}, expected ssh: the firewall admits the controller by"
-                " the address of its SSH connection. Remove it, and set ansible_host to an address with SSH."
+                f"{host}: ansible_connection is {shown(connection)}, expected ssh: the firewall admits the controller"
+                " by the address of its SSH connection. Remove it, and set ansible_host to an address with SSH."
             )
 
 

@@ -95,7 +95,7 @@ def expected(name: str, spec: Mapping[str, Any], value: Any) -> str | None:
     if kind in ("str", "path"):
         return _unaccepted_text(name, spec, value)
     if kind == "list" and spec.get("elements") == "str":
-        element = spec | {"type": "str"}
+        element = {**spec, "type": "str"}
         problems = [found for each in value if (found := _unaccepted_text(name, element, each))]
         return f"a list, each element {problems[0]}" if problems else None
     optional = {key: part for key, part in spec.items() if key not in ("required", "default")}
