@@ -164,6 +164,7 @@ class Sessions(RuleBasedStateMachine):
             values = self.kept[request.held].values
             values["n"] = request.values["n"] = request.base["n"] = values.get("n", 0) + by
         assert request.session.increment("n", by) == request.values["n"]
+        self.learn_id(request)
 
     @rule(request=requests)
     def clear(self, request: Request) -> None:

@@ -211,7 +211,7 @@ def test_a_valid_inventory_passes_twice_and_secrets_are_created_once(app: App) -
     first = app.run("playbooks/internal/validate.yml", "-vvv", "--check")
     assert first.returncode == 0, first.stdout
     created = {path.name: path.read_text() for path in app.secrets.iterdir()}
-    assert created.keys() == SECRETS
+    assert created.keys() == SECRETS | {"cluster_id"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in app.secrets.iterdir()} == {0o600}
     assert stat.S_IMODE(app.secrets.stat().st_mode) == 0o700
 
@@ -229,7 +229,9 @@ def test_a_secret_of_the_inventory_gets_no_file(tmp_path: Path) -> None:
     hosts = write_inventory(tmp_path, inventory(redis_app_password="q8Zr2LmW0vTn5XcBy7Kd"))
     done = ansible_playbook("-i", hosts, "playbooks/internal/validate.yml", "-e", "preflight_build=false")
     assert done.returncode == 0, done.stdout
-    assert {path.name for path in (hosts.parent / ".secrets").iterdir()} == SECRETS - {"redis_app_password"}
+    assert {path.name for path in (hosts.parent / ".secrets").iterdir()} == SECRETS - {"redis_app_password"} | {
+        "cluster_id"
+    }
 
 
 @pytest.mark.parametrize(

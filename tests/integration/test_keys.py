@@ -1,7 +1,7 @@
 """Rotation of the app's key, node after node, while clients have open forms."""
 
 import pytest
-from lib.demo_app import PASSWORD, USER, make_app, token
+from lib.demo_app import PASSWORD, USER, make_app, session_cookie, token
 from lib.redis_server import RedisServer
 
 OLD, NEW = "old-" * 10, "new-" * 10
@@ -17,7 +17,9 @@ STEPS = [
 def status_of_login(redis: RedisServer, made_by: dict[str, str], sent_to: dict[str, str]) -> int:
     """The status of a login with the form of a node with the settings made_by, sent to a node with sent_to."""
     one, other = (make_app(redis.port, **settings).test_client() for settings in (made_by, sent_to))
-    return other.post("/login", data={"csrf": token(one), "username": USER, "password": PASSWORD}).status_code
+    csrf = token(one)
+    other.set_cookie("login-form", session_cookie(one, "login-form") or "")
+    return other.post("/login", data={"csrf": csrf, "username": USER, "password": PASSWORD}).status_code
 
 
 @pytest.mark.parametrize("step", range(1, len(STEPS)))

@@ -84,7 +84,8 @@ def send(port: int, cookie: str, gate: Gate, steps: list[str]) -> Answer:
     connection.request("POST", "/race", json.dumps({"gate": gate.port, "steps": steps}), headers)
     response = connection.getresponse()
     body = json.loads(response.read()) if response.status == 200 else {}
-    new_id = response.getheader("Set-Cookie", "").removeprefix("session=").partition(";")[0]
+    cookies = [each for each in response.headers.get_all("Set-Cookie", []) if each.startswith("session=")]
+    new_id = cookies[0].removeprefix("session=").partition(";")[0] if cookies else None
     return Answer(response.status, new_id or None, body.get("process"), body.get("returned", []))
 
 

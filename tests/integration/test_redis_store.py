@@ -291,7 +291,7 @@ def test_a_step_of_the_clock_is_healed_by_the_next_read(redis: RedisServer, step
     assert abs(redis.admin.pttl(key) - life) < 5000
 
 
-@pytest.mark.parametrize("text", ["1e999", "-1e999", "[1e999]", "1" * 400 + ".0", "[" * 200 + "]" * 200, "[" * 100_000])
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "[1e999]", "1" * 400 + ".0", "[" * 100_000])
 def test_a_value_that_this_layer_can_not_have_written_ends_the_session(redis: RedisServer, text: str) -> None:
     store = redis_store(redis)
     session_id = begin(store, a=1)

@@ -13,8 +13,8 @@ MODULE = '''#!/usr/bin/python
 import os
 from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
-OPTIONS = """root name state id by reason keep release drain undrain undrain_kinds addresses timeout host port unit
-username password start_seconds slow_seconds soak_seconds run operation deployment noted_by""".split()
+OPTIONS = """root name reads state id by reason keep release drain undrain undrain_kinds addresses timeout host port
+unit username password start_seconds slow_seconds soak_seconds run operation deployment noted_by""".split()
 module = AnsibleModule(argument_spec={name: {"type": "raw", "no_log": name == "password"} for name in OPTIONS})
 args = module.params
 folder = Path("FOLDER")

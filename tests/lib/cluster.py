@@ -28,7 +28,7 @@ SECRETS = (
     "app_demo_password",
     "nginx_maintenance_bypass_token",
 )
-PUBLIC = (".crt", ".crl", ".pub", ".container", "known_hosts")  # beside the secrets
+PUBLIC = (".crt", ".crl", ".pub", ".container", "known_hosts", "cluster_id")  # beside the secrets
 Result = TypeVar("Result")
 
 

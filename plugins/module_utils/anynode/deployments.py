@@ -75,8 +75,10 @@ def differing(files: Files, others: Files) -> list[str]:
 def app_units(root: Path, name: str, reads: Sequence[str]) -> list[dict[str, Any]]:
     """Return the unit of the app with the files that it reads at its start, for the functions in units.py.
 
-    reads: files outside root.
+    The list is empty if nothing is deployed yet. reads: files outside root.
     """
+    if not (root / "current").exists():
+        return []
     own = [path for path in (root / "current").glob("*") if path.name != RECORD and not path.is_symlink()]
     paths = [*map(str, own), f"/etc/systemd/system/{name}.service", *reads]
     return [{"name": f"{name}.service", "paths": paths, "since": "ExecMainStartTimestamp"}]

@@ -50,6 +50,8 @@ def outdated(run: Run, units: Sequence[Mapping[str, Any]]) -> tuple[dict[str, li
     units: with `name`, `paths` and the property `since` of the time at which the unit last read these paths.
     Raises ValueError with the message of systemctl if it fails.
     """
+    if not units:
+        return {}, []
     properties = ",".join(["ActiveState", "UnitFileState", "NeedDaemonReload", *SINCE])
     names = [unit["name"] for unit in units]
     status, shown, error = run(["systemctl", "show", "--timestamp=us+utc", f"--property={properties}", *names])
