@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ansible.module_utils.anynode.deployments import Deployments, app_units
 from ansible.module_utils.anynode.http import Client, HttpError, url_of
-from ansible.module_utils.anynode.units import pending
+from ansible.module_utils.anynode.units import last_message, pending
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -57,8 +57,9 @@ RETURN = r"""
 status:
   description: >-
     C(state) is C(ready), C(not ready), or C(stopped) if the service isn't running; C(reason) is the reason why the app
-    isn't ready. C(serving_release) is the release id in the response. C(release), C(deployment) and C(since) describe
-    the active deployment; all are empty if there is none. C(pending) lists the reasons why the node needs a deployment.
+    isn't ready, with the last message of a service that failed. C(serving_release) is the release id in the response.
+    C(release), C(deployment) and C(since) describe the active deployment; all are empty if there is none. C(pending)
+    lists the reasons why the node needs a deployment.
   returned: success
   type: dict
 """
@@ -98,6 +99,8 @@ def main() -> None:
     state, reason, release = "stopped", f"{args['unit']} is {systemd}", ""
     if systemd in ("active", "reloading"):
         state, reason, release = readiness(url_of(args["host"], args["port"]), args["timeout"])
+    elif systemd != "inactive":  # an operator stops a unit on purpose; "failed" and "activating" have a cause
+        reason = "; ".join([reason, *last_message(module.run_command, args["unit"])])
     root, name = Path(args["root"]), args["unit"].removesuffix(".service")
     deployments = Deployments(root, pending(module.run_command, app_units(root, name, args["reads"]))).report()
     current = deployments["current"]

@@ -4,7 +4,7 @@
 from typing import Any
 
 from ansible.module_utils.anynode.nginx import NginxError, read_maintenance, read_upstream, run
-from ansible.module_utils.anynode.units import UNITS_OPTION, pending
+from ansible.module_utils.anynode.units import UNITS_OPTION, last_message, pending
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -37,12 +37,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state: {type: str, returned: success, description: "C(running) or C(stopped)"}
-reason: {type: str, returned: success, description: State of the unit if nginx is stopped; else empty}
+reason:
+  type: str
+  returned: success
+  description: state of the unit if nginx is stopped, and the last message of a failure; else empty
 nodes: {type: list, elements: str, returned: success, description: Names of all nodes}
 drained: {type: dict, returned: success, description: Reason by name of each drained node}
 maintenance: {type: dict, returned: success, description: Reason of maintenance mode; null if it is off}
 pending: {type: list, elements: str, returned: success, description: Files that changed after their unit had read them}
 """
+
+
+ERROR_LOG = "/var/log/nginx/error.log"
 
 
 def query() -> dict[str, Any]:
@@ -66,6 +72,10 @@ def main() -> None:
         result = query() | {"pending": pending(module.run_command, module.params["units"])}
     except (NginxError, ValueError) as error:
         module.fail_json(msg=str(error))
+    if "failed" in result["reason"]:
+        result["reason"] = "; ".join(
+            [result["reason"], *last_message(module.run_command, "nginx.service", [ERROR_LOG])]
+        )
     module.exit_json(changed=False, **result)
 
 

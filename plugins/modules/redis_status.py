@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ansible.module_utils.anynode.redis import Redis, RedisError
-from ansible.module_utils.anynode.units import LOG_OPTIONS, UNITS_OPTION, Run, messages, pending, remedy
+from ansible.module_utils.anynode.units import LOG_OPTIONS, UNITS_OPTION, Run, last_message, messages, pending, remedy
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -134,9 +134,8 @@ def count(redis: Client, prefix: str, limit: int) -> tuple[int, bool]:
 
 def cause(run: Run, args: dict[str, Any]) -> list[str]:
     """Return what is known about a Redis that doesn't run: its last message, and the remedy."""
-    found = messages(run, args["unit"], args["log_files"])
-    last = [f"last message in {source}: {lines[-1]}" for source, lines in found.items()][-1:]
-    return [*last, *filter(None, [remedy(found, args["remedies"])])]
+    known = remedy(messages(run, args["unit"], args["log_files"]), args["remedies"])
+    return [*last_message(run, args["unit"], args["log_files"]), *filter(None, [known])]
 
 
 def status(args: dict[str, Any], cause: Callable[[], list[str]]) -> dict[str, Any]:

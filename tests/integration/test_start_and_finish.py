@@ -31,11 +31,8 @@ def plays(*names: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
     """Run a start, a message and a finish; the files of the hosts are in tmp_path."""
-    groups = {"nginx": {"lb1": HERE}, "redis": {"redis1": HERE}, "app": {"app1": HERE, "app2": LOST}}
-    content = {"all": {"children": {name: {"hosts": hosts} for name, hosts in groups.items()}}}
-    inventory = write_inventory(tmp_path, content)
-    (inventory.parent / ".secrets").mkdir()
-    (inventory.parent / ".secrets/cluster_id").write_text("a1\n")
+    (tmp_path / "inventory/.secrets").mkdir(parents=True)
+    (tmp_path / "inventory/.secrets/cluster_id").write_text("a1\n")
     message = {
         "hosts": "all",
         "gather_facts": False,
@@ -50,7 +47,14 @@ def play(tmp_path: Path) -> Play:
         }
     (tmp_path / "plays.yml").write_text(yaml.safe_dump(steps, sort_keys=False))
 
-    def run(*arguments: str, strategy: str = "mitogen_linear") -> "subprocess.CompletedProcess[str]":
+    def run(
+        *arguments: str, strategy: str = "mitogen_linear", lost: str = "app2"
+    ) -> "subprocess.CompletedProcess[str]":
+        groups = {"nginx": ["lb1"], "redis": ["redis1"], "app": ["app1", "app2"]}
+        children = {
+            name: {"hosts": {host: LOST if host == lost else HERE for host in hosts}} for name, hosts in groups.items()
+        }
+        inventory = write_inventory(tmp_path, {"all": {"children": children}})
         settings = {"ANSIBLE_STRATEGY": strategy, "ANSIBLE_ROLES_PATH": str(ROOT / "roles")}
         options = ("-e", "room_mb=0", *arguments)
         return ansible_playbook("-i", inventory, tmp_path / "plays.yml", *options, **settings)
@@ -71,6 +75,16 @@ def test_an_unreachable_app_node_stops_the_operation_before_it_changes_anything(
     assert done.returncode != 0
     assert continued(done) == set()
     assert "app2 can't be reached" in done.stdout
+    assert not (tmp_path / "deploy.lock").exists()
+
+
+@pytest.mark.parametrize("lost", ["lb1", "redis1"])
+def test_no_operation_goes_on_without_the_balancer_or_redis(play: Play, tmp_path: Path, lost: str) -> None:
+    """Whatever the operator tolerates; also if it is the first host, with which a play begins."""
+    done = play("-e", "skip_unreachable=true", lost=lost)
+    assert done.returncode != 0
+    assert continued(done) == set()
+    assert f"{lost} can't be reached, and no operation can go on without them." in " ".join(done.stdout.split())
     assert not (tmp_path / "deploy.lock").exists()
 
 

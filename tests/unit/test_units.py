@@ -161,3 +161,17 @@ def test_pending_changes_are_those_that_a_running_unit_has_not_read(tmp_path: Pa
     assert units.outdated(lambda _: (0, shown, ""), known) == ({"a.service": [str(file)]}, ["b.service"])
     with pytest.raises(ValueError, match="no bus"):
         units.pending(lambda _: (1, "", "no bus"), known)
+
+
+def test_a_message_shows_no_secret() -> None:
+    """A program quotes the line that it refuses. Ids, paths and words stay."""
+    secret = "q8Zr2LmW0vTn5XcBy7KdPa31"
+    journal = f"/etc/redis/users.acl:2: unknown command {secret}, request 0123456789abcdef0123456789abcdef\n"
+    found = units.messages(lambda _: (0, journal, ""), "redis-server.service", [])
+    assert found == {
+        "the journal": ["/etc/redis/users.acl:2: unknown command [redacted], request 0123456789abcdef0123456789abcdef"]
+    }
+    assert units.last_message(lambda _: (0, journal, ""), "a.service") == [
+        f"last message in the journal: {found['the journal'][0]}"
+    ]
+    assert units.last_message(lambda _: (0, "", ""), "a.service") == []

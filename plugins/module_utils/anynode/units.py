@@ -18,6 +18,8 @@ REPORTS = re.compile(
     r"systemd\[|Main process exited|Failed with result|Failed to start|Scheduled restart job|Start request repeated|"
     r"Stopped |Starting |Started |Consumed |Control process exited|Reloading |Reloaded "
 )
+# As preflight makes secrets: letters of both cases and digits. Ids of requests and releases are hexadecimal.
+SECRET = re.compile(r"\b(?=\w*[a-z])(?=\w*[A-Z])(?=\w*[0-9])[A-Za-z0-9_-]{16,}\b")
 SINCE = ["ExecMainStartTimestamp", "ActiveEnterTimestamp", "StateChangeTimestamp"]
 # An option of modules: units with the files that they read.
 UNITS_OPTION: dict[str, Any] = {
@@ -76,6 +78,11 @@ def pending(run: Run, units: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{path} changed after {name} had read it" for name, paths in files.items() for path in paths]
 
 
+def redacted(line: str) -> str:
+    """Return a line of a log without texts that look like secrets: a program may quote the setting that it refuses."""
+    return SECRET.sub("[redacted]", line)
+
+
 def last_lines(path: str, since: int = 0) -> list[str]:
     """Return the last lines of a log file; none if it can't be read, or wasn't written since a time.
 
@@ -100,7 +107,13 @@ def messages(run: Run, unit: str, log_files: Sequence[str], since: int = 0) -> d
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", f"--lines={LINES}", f"--since=@{since}"]
     own = [line for line in run(command)[1].splitlines() if line.strip() and not REPORTS.search(line)]
     found = {"the journal": own} | {path: last_lines(path, since) for path in log_files}
-    return {source: lines for source, lines in found.items() if lines}
+    return {source: [redacted(line) for line in lines] for source, lines in found.items() if lines}
+
+
+def last_message(run: Run, unit: str, log_files: Sequence[str] = ()) -> list[str]:
+    """Return the last line that a unit wrote to the last of its sources that has any, as a list of at most one text."""
+    found = messages(run, unit, log_files)
+    return [f"last message in {source}: {lines[-1]}" for source, lines in found.items()][-1:]
 
 
 def remedy(found: Mapping[str, Sequence[str]], remedies: Mapping[str, str]) -> str:
