@@ -1,6 +1,5 @@
 """A primary, its replicas, and Sentinel."""
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,61 +7,39 @@ from typing import Any
 
 import pytest
 from flask_shared_session import RedisStore, Session, SessionStoreError
-from flask_shared_session.redis_client import client_options
-from lib.redis_server import PREFIX, PROGRAMS, REDIS_PASSWORD, RedisServer, free_port
+from flask_shared_session.redis_client import client_of
+from flask_shared_session.settings import RedisURL
+from lib.redis_server import PREFIX, REDIS_PASSWORD, RedisServer, free_port
+from lib.sentinels import SERVICE, replicated, sentinels
 from redis import Redis, ResponseError
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoReply
-from redis.sentinel import Sentinel
 
 pytestmark = pytest.mark.every_server
-SERVICE = "sessions"
 
 
 @pytest.fixture
-def trio(server_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RedisServer, ...]]:
+def trio(server_name: str, tmp_path: Path) -> Iterator[list[RedisServer]]:
     """A primary and its two replicas."""
-    options = f"--masteruser admin --masterauth {REDIS_PASSWORD} --repl-diskless-sync-delay 0"
     # a primary without replicas may have been replaced: it must not accept writes, which would be lost
-    options += " --min-replicas-to-write 1"
-    primary = RedisServer(tmp_path_factory.mktemp("primary"), server_name, options).start()
-    options += f" --replicaof 127.0.0.1 {primary.port}"
-    replicas = [RedisServer(tmp_path_factory.mktemp("replica"), server_name, options).start() for _ in range(2)]
-    yield primary, *replicas
-    for server in (primary, *replicas):
-        server.kill()
+    with replicated(tmp_path, server_name, "--min-replicas-to-write 1") as servers:
+        yield servers
 
 
 @pytest.fixture
-def sentinel(trio: tuple[RedisServer, ...], server_name: str, tmp_path: Path) -> Iterator[Redis]:
+def sentinel(trio: list[RedisServer], server_name: str, tmp_path: Path) -> Iterator[Redis]:
     """A client of the Sentinel."""
-    port = free_port()
-    (tmp_path / "sentinel.conf").write_text(
-        f"""
-        bind 127.0.0.1
-        port {port}
-        dir {tmp_path}
-        sentinel monitor {SERVICE} 127.0.0.1 {trio[0].port} 1
-        sentinel auth-user {SERVICE} admin
-        sentinel auth-pass {SERVICE} {REDIS_PASSWORD}
-        """
-    )
-    process = subprocess.Popen(
-        [*PROGRAMS[server_name], tmp_path / "sentinel.conf", "--sentinel"], stdout=subprocess.DEVNULL
-    )
-    with Redis(port=port, decode_responses=True, **client_options()) as client:
-        wait_until(lambda: [each["master-link-status"] for each in client.sentinel_slaves(SERVICE)] == ["ok", "ok"])
+    with sentinels(tmp_path, server_name, trio[0].port) as (client,):
         yield client
-    process.kill()
-    process.wait()
 
 
 @pytest.fixture
 def store(sentinel: Redis) -> Iterator[RedisStore]:
+    """By the URL, with a second Sentinel that is away. Writes that no replica has are not acknowledged."""
     port = sentinel.get_connection_kwargs()["port"]
-    finder = Sentinel([("127.0.0.1", port)], sentinel_kwargs=client_options())
-    client = finder.master_for(SERVICE, username="app", password=REDIS_PASSWORD, **client_options())
-    yield RedisStore(client, prefix=PREFIX, idle=100, lifetime=1000)
+    url = f"redis+sentinel://app:{REDIS_PASSWORD}@127.0.0.1:{free_port()},127.0.0.1:{port}/{SERVICE}"
+    client = client_of(RedisURL.parse(url))
+    yield RedisStore(client, prefix=PREFIX, idle=100, lifetime=1000, acknowledge=1)
     client.close()
 
 
@@ -100,7 +77,7 @@ def test_all_steps_of_a_session(store: RedisStore) -> None:
     store.ping()
 
 
-def test_sessions_survive_a_failover(store: RedisStore, sentinel: Redis, trio: tuple[RedisServer, ...]) -> None:
+def test_sessions_survive_a_failover(store: RedisStore, sentinel: Redis, trio: list[RedisServer]) -> None:
     primary, *replicas = trio
     kept, ended = begin(store, a=1), begin(store, a=2)
     Session(store, ended).end()
@@ -123,3 +100,40 @@ def primary_of(sentinel: Redis) -> int:
     address = sentinel.sentinel_get_master_addr_by_name(SERVICE)
     assert isinstance(address, tuple)
     return address[1]
+
+
+def test_what_no_replica_has_received_is_not_acknowledged(store: RedisStore, trio: list[RedisServer]) -> None:
+    """A login, a rotation, and the end of sessions, also if it is repeated; reads and other writes need no replica."""
+    primary, *replicas = trio
+    session_id = begin(store, a=1)
+    for replica in replicas:
+        replica.pause()
+    try:
+        for _ in range(2):
+            with pytest.raises(SessionStoreError):
+                begin(store, b=1)
+            with pytest.raises(SessionStoreError):
+                store.end_sessions("ada", but="x")
+        session = Session(store, session_id)
+        with pytest.raises(SessionStoreError):
+            session.end()
+        with pytest.raises(SessionStoreError):
+            Session(store, session_id).end()
+        with pytest.raises(SessionStoreError):
+            store.end_everything()
+        assert store.read(session_id) is None
+        store.ping()
+    finally:
+        for replica in replicas:
+            replica.resume()
+    wait_until(lambda: begin(store, c=1))
+    Session(store, session_id).end()
+
+
+def test_a_primary_of_before_is_not_used(store: RedisStore, sentinel: Redis, trio: list[RedisServer]) -> None:
+    """Though Sentinel still reports it: as a replica, it refuses the role."""
+    primary, replica, _other = trio
+    begin(store, a=1)
+    primary.admin.replicaof("127.0.0.1", replica.port)
+    with pytest.raises(SessionStoreError):
+        begin(store, b=1)

@@ -85,6 +85,7 @@ def test_an_invalid_url_is_refused_without_its_password(text: str, message: str)
         ("SESSION_PROBE_KEY", "short", "is too short: use 32 random characters"),
         ("SESSION_PROBE_KEY", 12345678901234567890123456789012, "is too short"),
         ("SESSION_MAX_CONNECTIONS", "0", "is '0': use a whole number from 1"),
+        ("SESSION_ACKNOWLEDGE", "-1", "is '-1': use a whole number from 0"),
     ],
 )
 def test_an_invalid_value_is_named_with_the_remedy(name: str, value: Any, message: str) -> None:
@@ -99,9 +100,15 @@ def test_a_ca_file_needs_tls(tmp_path: Path) -> None:
         read(**LOCAL, SESSION_REDIS_CA_FILE="/etc/ssl/certs/ca-certificates.crt")
 
 
+def test_a_cluster_acknowledges_nothing() -> None:
+    with pytest.raises(SettingError, match="SESSION_ACKNOWLEDGE needs replicas of a single Redis or of Sentinel"):
+        read(SESSION_REDIS_URL="redis+cluster://h1", SESSION_ACKNOWLEDGE=1)
+    assert read(SESSION_REDIS_URL="redis+sentinel://h1/sessions", SESSION_ACKNOWLEDGE="1").acknowledge == 1
+
+
 def test_defaults() -> None:
     assert read(**LOCAL) == Settings(
-        RedisURL("redis", False, (("localhost", 6379),)), None, "shop:", 1800, 28_800, 10, 2**20, 32, None
+        RedisURL("redis", False, (("localhost", 6379),)), None, "shop:", 1800, 28_800, 10, 2**20, 32, 0, None
     )
 
 

@@ -1,5 +1,6 @@
 """Sends commands over the connections of a redis-py client, without its overhead."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from os import getpid
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError
@@ -12,11 +13,16 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 # A server that closes a connection isn't back within this time, so testing the connection would save no request.
 _FRESH_SECONDS = 0.1
 _NO_CONNECTION = "No connection available."  # redis-py has no exception of its own for it
+_ACKNOWLEDGE_MILLISECONDS = 200  # less than the time limit of a reply
 _NO_SERVER = SSLContext(PROTOCOL_TLS_CLIENT)
 
 
 class NoFreeConnection(RedisError):
     """All connections of the pool are in use; the server may be well."""
+
+
+class NotAcknowledged(RedisError):
+    """Too few replicas have received a write in time."""
 
 
 class Connection(Protocol):
@@ -52,12 +58,15 @@ class Connections:
         self._cached: list[tuple[Connection, float]] = []  # append() and pop() are atomic, so it needs no lock
         self._process = getpid()
 
-    def execute(self, *command: str | int) -> Any:
-        """Return the reply to a command. Raises RedisError. Never sends a command twice."""
+    def execute(self, *command: str | int, replicas: int = 0) -> Any:
+        """Return the reply to a command. Raises RedisError. Never sends a command twice.
+
+        replicas: so many must have received the connection's writes, or NotAcknowledged is raised: after a failover the
+        write may be lost.
+        """
         connection = self._take()
         try:
-            connection.send_command(*command)
-            reply = connection.read_response()
+            reply = self._exchange(connection, command, replicas)
         except ResponseError as error:
             if isinstance(error, ReadOnlyError) or "NOREPLICAS" in str(error):
                 self._drop(connection)  # after a failover, a new connection leads to the new primary
@@ -66,10 +75,26 @@ class Connections:
             raise
         except BaseException as error:
             self._drop(connection)  # a late reply must not become the reply to another command
-            if isinstance(error, BrokenConnection):
-                self._drop_all()
+            if isinstance(error, (BrokenConnection, NotAcknowledged)):
+                self._drop_all()  # the server may no longer be the primary, and new connections query Sentinel
             raise
         self._give_back(connection)
+        return reply
+
+    def _exchange(self, connection: Connection, command: Sequence[str | int], replicas: int) -> Any:
+        connection.send_command(*command)
+        if not replicas:
+            return connection.read_response()
+        connection.send_command("WAIT", replicas, _ACKNOWLEDGE_MILLISECONDS)
+        try:
+            reply, error = connection.read_response(), None
+        except ResponseError as raised:
+            reply, error = None, raised
+        received = connection.read_response()
+        if error:
+            raise error
+        if received < replicas:
+            raise NotAcknowledged(f"{received} of {replicas} replicas have received the write")
         return reply
 
     def _take(self) -> Connection:

@@ -53,5 +53,6 @@ def make_store(settings: Settings, observer: Observer | None = None) -> Store:
         lifetime=settings.lifetime_seconds,
         per_user=settings.per_user,
         max_bytes=settings.max_bytes,
+        acknowledge=settings.acknowledge,
         observer=observer,
     )

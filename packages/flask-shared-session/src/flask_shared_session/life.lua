@@ -72,11 +72,21 @@ end
 -- replaced it, 'ended' otherwise. An expired session leaves no mark.
 local function mark_of(key)
   local prefix, rest = string.match(key, '^(.*)session:({..}.*)$')
+  if not prefix then -- the index of a user
+    prefix, rest = string.match(key, '^(.*)user:({..}.*)$')
+  end
   return prefix .. 'gone:' .. rest
 end
 
 local function mark(key, kind)
   redis.call('HSET', mark_of(key), 'kind', kind)
+  redis.call('PEXPIRE', mark_of(key), 60000)
+end
+
+-- Write in any case. A repeated logout deletes nothing, and WAIT after a script that wrote nothing reports replicas that
+-- lack the deletion of the first attempt.
+local function write_anyway(key)
+  redis.call('HSET', mark_of(key), 'written', 1)
   redis.call('PEXPIRE', mark_of(key), 60000)
 end
 

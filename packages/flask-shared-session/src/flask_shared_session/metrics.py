@@ -17,7 +17,7 @@ _CAUSES = (
     "replaced",
     "unreadable",
 )
-_KINDS = ("timeout", "connection", "error_reply", "newer_format", "no_free_connection")
+_KINDS = ("timeout", "connection", "error_reply", "newer_format", "no_free_connection", "not_acknowledged")
 _STEPS = ("read", "create", "update", "increment", "delete", "list", "end_user")
 # seconds: from a fast reply of Redis to the longest time that a user may have to wait, see redis_client.py
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)

@@ -29,8 +29,8 @@ class Observer:
         """A step of the store took this time, whether it succeeded or failed."""
 
     def failed(self, kind: str) -> None:
-        """A step of the store failed. kind: "timeout", "connection", "error_reply", "newer_format" or
-        "no_free_connection" (all connections of the process were in use)."""
+        """A step of the store failed. kind: "timeout", "connection", "error_reply", "newer_format",
+        "no_free_connection" (all connections of the process were in use) or "not_acknowledged" (by the replicas)."""
 
     def refused(self) -> None:
         """The circuit breaker refused a step after several failures in a row."""

@@ -3,12 +3,12 @@
 import ssl
 from typing import Any
 
-from redis import BlockingConnectionPool, Redis, SSLConnection
+from redis import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
+from .sentinel import Sentinels, primary_connection
 from .settings import RedisURL
 from .store import MAX_CONNECTIONS
 
@@ -65,24 +65,23 @@ def make_client(
     host, port, username, password: of the server and its ACL user. ca_file: see client_options; tls without it: the
     system's CA certificates. Raises OSError if ca_file can't be read.
     """
-    options: dict[str, Any] = {}
-    if ca_file or tls:
-        context = ssl.create_default_context(cafile=ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        options = {"connection_class": _VerifiedConnection, "tls": context}
-    return Redis(
-        connection_pool=BlockingConnectionPool(
-            host=host,
-            port=port,
-            username=username,
-            password=password,
-            db=database,
-            max_connections=max_connections,
-            timeout=TIMEOUT_SECONDS,
-            **options,
-            **client_options(),
-        )
+    address = {"host": host, "port": port, "db": database}
+    return _client(
+        **address, **_transport(ca_file, tls), username=username, password=password, max_connections=max_connections
     )
+
+
+def _transport(ca_file: str | None, tls: bool) -> dict[str, Any]:
+    """Return the options of a connection pool for TCP or TLS. Raises OSError if ca_file can't be read."""
+    if not (ca_file or tls):
+        return {"connection_class": Connection}
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return {"connection_class": _VerifiedConnection, "tls": context}
+
+
+def _client(**options: Any) -> Redis:
+    return Redis(connection_pool=BlockingConnectionPool(timeout=TIMEOUT_SECONDS, **options, **client_options()))
 
 
 def client_of(url: RedisURL, *, ca_file: str | None = None, max_connections: int = MAX_CONNECTIONS) -> Any:
@@ -96,9 +95,11 @@ def client_of(url: RedisURL, *, ca_file: str | None = None, max_connections: int
         ((host, port),) = url.hosts
         more: dict[str, Any] = {"tls": url.tls, "database": url.database, "max_connections": max_connections}
         return make_client(host=host, port=port, ca_file=ca_file, **account, **more)
-    options = client_options(ca_file) | ({"ssl": True} if url.tls else {})
     if url.kind == "sentinel":
-        sentinels = Sentinel(list(url.hosts), sentinel_kwargs=options, **account, **options)
-        return sentinels.master_for(url.service, max_connections=max_connections)
+        transport = _transport(ca_file, url.tls)
+        sentinels = Sentinels(url.hosts, url.service, **transport, **client_options())
+        transport["connection_class"] = primary_connection(transport["connection_class"], sentinels)
+        return _client(**transport, **account, max_connections=max_connections)
+    options = client_options(ca_file) | ({"ssl": True} if url.tls else {})
     nodes = [ClusterNode(host, port) for host, port in url.hosts]
     return RedisCluster(startup_nodes=nodes, max_connections=max_connections, **account, **options)

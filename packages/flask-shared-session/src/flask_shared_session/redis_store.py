@@ -16,9 +16,9 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 
 from . import arguments
 from .breaker import Breaker
-from .connections import Connections, NoFreeConnection
+from .connections import Connections, NoFreeConnection, NotAcknowledged
 from .errors import SessionStoreError
-from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, slot_of
+from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, make_id, slot_of
 from .observer import Observer
 from .store import MAX_BYTES, PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
@@ -41,6 +41,8 @@ class RedisStore:
     idle, lifetime: seconds until a session ends without use, and in any case.
     slack: fraction of `idle` by which a session's expiry may lag before a read extends it.
     per_user: maximum number of sessions of a user; the next login ends the oldest session.
+    acknowledge: number of replicas that must have received a new session, a rotation or the end of sessions, before the
+        call returns; with fewer it raises SessionStoreError, and the write may be lost at a failover. Not for clusters.
     observer: receives events, for example `metrics.SessionMetrics()`.
     Raises ValueError for a client with decode_responses=True.
     """
@@ -55,6 +57,7 @@ class RedisStore:
         slack: float = 0.1,
         per_user: int = PER_USER,
         max_bytes: int = MAX_BYTES,
+        acknowledge: int = 0,
         observer: Observer | None = None,
     ):
         if not isinstance(client, (Redis, RedisCluster)):
@@ -67,6 +70,9 @@ class RedisStore:
         arguments.seconds("lifetime", lifetime)
         arguments.count("per_user", per_user)
         self.max_bytes = arguments.count("max_bytes", max_bytes)
+        if acknowledge and isinstance(client, RedisCluster):
+            raise ValueError("acknowledge needs a single Redis or Sentinel, not a cluster: set it to 0")
+        self._acknowledge = acknowledge
         self._client = client
         self._prefix = prefix
         self._idle = int(idle * 1000)
@@ -125,7 +131,7 @@ class RedisStore:
         owner = [part for name, text in login._asdict().items() for part in ("m:" + name, text)] if login else []
         handle = login.handle if login else ""
         arguments = [self._idle, int(self.lifetime * 1000), FORMAT, self._per_user, handle, *owner, *_pairs(texts)]
-        created, replaced, capped = self._call("create", self._create, keys, arguments)
+        created, replaced, capped = self._call("create", self._create, keys, arguments, self._acknowledge)
         self.observer.ended("replaced", replaced)
         self.observer.ended("cap", capped)
         return int(created)
@@ -135,7 +141,8 @@ class RedisStore:
     ) -> bool:
         keys = [self._key(each) for each in (session_id, previous) if each]
         names = [_VALUE + key for key in deleted]
-        return bool(self._call("update", self._update, keys, [self._idle, len(names), *names, *_pairs(texts)]))
+        arguments = [self._idle, len(names), *names, *_pairs(texts)]
+        return bool(self._call("update", self._update, keys, arguments, self._acknowledge if previous else 0))
 
     def increment(self, session_id: str, key: str, by: int) -> int | None:
         arguments = [self._idle, _VALUE + key, by]
@@ -146,7 +153,8 @@ class RedisStore:
         return self._end(session_id, handle or "", "ended")
 
     def _end(self, session_id: str, handle: str, kind: str) -> bool:
-        return bool(self._call("delete", self._delete, [self._key(session_id)], [handle, kind]))
+        replicas = self._acknowledge
+        return bool(self._call("delete", self._delete, [self._key(session_id)], [handle, kind, replicas], replicas))
 
     def sessions_of(self, user: str) -> list[SessionInfo]:
         rows = self._call("list", self._list, [self._index(index_name(user))])
@@ -161,14 +169,21 @@ class RedisStore:
         name = handle[:INDEX_CHARACTERS]
         if not is_handle(handle) or user is not None and name != index_name(user):
             return False
-        return bool(self._call("end_user", self._end_user, [self._index(name)], ["only", handle]))
+        return bool(self._end_sessions(name, "only", handle))
 
     def end_sessions(self, user: str, but: str | None = None) -> int:
-        return int(self._call("end_user", self._end_user, [self._index(index_name(user))], ["but", but or ""]))
+        return self._end_sessions(index_name(user), "but", but or "")
+
+    def _end_sessions(self, name: str, which: str, handle: str) -> int:
+        replicas = self._acknowledge
+        return int(self._call("end_user", self._end_user, [self._index(name)], [which, handle, replicas], replicas))
 
     def end_everything(self) -> int:
         # the indexes stay: a concurrent login must be in an index, and ended sessions are removed at the next use
-        return sum(self._call("end_everything", self._client.delete, *keys) for keys in self._all_keys())
+        ended: int = sum(self._call("end_everything", self._client.delete, *keys) for keys in self._all_keys())
+        if self._acknowledge:
+            self.delete(make_id())  # which waits for replicas, also with the deletions before it
+        return ended
 
     def count(self) -> Counts:
         sessions, users = 0, []
@@ -210,13 +225,23 @@ class RedisStore:
         text = kind + "".join((files(__package__) / f"{each}.lua").read_text() for each in ("life", name))
         return partial(self._run, text, hashlib.sha1(text.encode()).hexdigest())
 
-    def _run(self, text: str, sha: str, keys: list[str], arguments: Sequence[str | int] = ()) -> Any:
+    def _run(self, text: str, sha: str, keys: list[str], arguments: Sequence[str | int] = (), replicas: int = 0) -> Any:
         command = ("EVALSHA", sha, len(keys), *keys, *arguments)
+        wait = {"replicas": replicas} if replicas else {}
         try:
-            return self._execute(*command)
-        except NoScriptError:  # Redis was restarted
+            return self._execute(*command, **wait)
+        except NoScriptError:  # Redis was restarted, or is another server after a failover
+            self._load(text, keys)
+            return self._execute(*command, **wait)
+
+    def _load(self, text: str, keys: list[str]) -> None:
+        """Load a script on the server that lacks it: another may be unavailable."""
+        if not isinstance(self._client, RedisCluster):
+            self._execute("SCRIPT", "LOAD", text)
+        elif keys:
+            self._client.execute_command("SCRIPT LOAD", text, target_nodes=self._client.get_node_from_key(keys[0]))
+        else:
             self._client.script_load(text)
-            return self._execute(*command)
 
     def _call(self, step: str, command: Callable[..., Any], *arguments: Any) -> Any:
         if not self._breaker.admits():
@@ -236,8 +261,9 @@ class RedisStore:
                 raise TypeError("can't increment a value that isn't an integer") from error
             self.observer.failed("error_reply")
             raise _store_error(error) from error
-        except NoFreeConnection as error:
-            self.observer.failed("no_free_connection")
+        except (NoFreeConnection, NotAcknowledged) as error:  # the server answers
+            kind = "not_acknowledged" if isinstance(error, NotAcknowledged) else "no_free_connection"
+            self.observer.failed(kind)
             raise _store_error(error) from error
         except (RedisError, RedisClusterException) as error:
             self._breaker.failed()

@@ -111,6 +111,7 @@ class Settings:
     per_user: int
     max_bytes: int
     max_connections: int
+    acknowledge: int
     probe_key: str | None
 
     @classmethod
@@ -140,12 +141,17 @@ class Settings:
             per_user=option("SESSION_PER_USER", _whole(1, 1_000_000), PER_USER),
             max_bytes=option("SESSION_MAX_BYTES", _whole(1, 2**29), MAX_BYTES),
             max_connections=option("SESSION_MAX_CONNECTIONS", _whole(1, 10_000), MAX_CONNECTIONS),
+            acknowledge=option("SESSION_ACKNOWLEDGE", _whole(0, 10), 0),
             probe_key=option("SESSION_PROBE_KEY", _key),
         )
         if settings.lifetime_seconds < settings.idle_seconds:
             raise SettingError(
                 f"SESSION_LIFETIME_SECONDS is {settings.lifetime_seconds}, less than SESSION_IDLE_SECONDS"
                 f" ({settings.idle_seconds}): raise it, or lower the other"
+            )
+        if settings.acknowledge and settings.redis_url.kind not in ("redis", "sentinel"):
+            raise SettingError(
+                "SESSION_ACKNOWLEDGE needs replicas of a single Redis or of Sentinel: unset it, or use redis+sentinel://"
             )
         if settings.ca_file and not settings.redis_url.tls:
             raise SettingError("SESSION_REDIS_CA_FILE is set, but SESSION_REDIS_URL has no TLS: use rediss://")
