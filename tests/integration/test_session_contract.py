@@ -628,3 +628,30 @@ def test_what_can_be_written_can_be_read_from_a_deep_stack(store: Store) -> None
     assert read(store, session_id) == {"deep": nested(100)}
     with pytest.raises(TypeError, match=r"session\['deep'\] is nested in more than 100 levels"):
         begin(store, deep=nested(101))
+
+
+def test_messages_that_two_requests_flash_at_once_are_both_kept(store: Store) -> None:
+    """As flask.flash() stores them: the whole list. Another list is one value, of which the last write wins."""
+    for before in ([], [["message", "old"]]):
+        session_id = begin(store, a=1, **({"_flashes": before} if before else {}))
+        requests = [Session(store, session_id) for _ in range(2)]
+        for number, session in enumerate(requests):
+            flashes = session.get("_flashes", [])
+            flashes.append(["message", f"{number}, ]"])
+            session["_flashes"] = flashes
+        for session in requests:
+            session.save()
+        expected = [*before, ["message", "0, ]"], ["message", "1, ]"]]
+        assert read(store, session_id) == {"a": 1, "_flashes": expected}
+        reader = Session(store, session_id)
+        assert reader.pop("_flashes") == expected
+        reader.save()
+        assert read(store, session_id) == {"a": 1}
+    session = Session(store, session_id)
+    session["_flashes"] = []
+    session.save()
+    session["_flashes"] = [1]
+    session.save()
+    session["_flashes"] = [2]
+    session.save()
+    assert read(store, session_id) == {"a": 1, "_flashes": [2]}

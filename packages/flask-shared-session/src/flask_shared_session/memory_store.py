@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from . import arguments
 from .observer import Observer
-from .store import MAX_BYTES, PER_USER, Counts, Login, Record, SessionInfo, as_moment
+from .store import MAX_BYTES, NOTHING, PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
 GONE_SECONDS = 60  # as in life.lua
 
@@ -78,7 +78,12 @@ class MemoryStore:
             return int(now * 1000)
 
     def update(
-        self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
+        self,
+        session_id: str,
+        texts: Mapping[str, str],
+        deleted: Collection[str],
+        previous: str | None = None,
+        added: Mapping[str, str] = NOTHING,
     ) -> bool:
         with self._lock:
             entry = self._alive(previous or session_id)
@@ -89,6 +94,9 @@ class MemoryStore:
                 self._entries[session_id] = entry
             for key in deleted:
                 entry.texts.pop(key, None)
+            for key, text in added.items():
+                current = entry.texts.get(key, "[]")
+                entry.texts[key] = text if current == "[]" else f"{current[:-1]},{text[1:]}"
             entry.texts.update(texts)
             return True
 

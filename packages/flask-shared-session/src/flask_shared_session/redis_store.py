@@ -20,7 +20,7 @@ from .connections import Connections, NoFreeConnection, NotAcknowledged
 from .errors import SessionStoreError
 from .ids import INDEX_CHARACTERS, digest, index_name, is_handle, make_id, slot_of
 from .observer import Observer
-from .store import MAX_BYTES, PER_USER, Counts, Login, Record, SessionInfo, as_moment
+from .store import MAX_BYTES, NOTHING, PER_USER, Counts, Login, Record, SessionInfo, as_moment
 
 # "major" or "major.minor". A release that adds fields raises the minor number: other releases ignore and keep unknown
 # fields, since a write touches changed fields only. A release that changes the meaning of a field raises the major
@@ -137,11 +137,16 @@ class RedisStore:
         return int(created)
 
     def update(
-        self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
+        self,
+        session_id: str,
+        texts: Mapping[str, str],
+        deleted: Collection[str],
+        previous: str | None = None,
+        added: Mapping[str, str] = NOTHING,
     ) -> bool:
         keys = [self._key(each) for each in (session_id, previous) if each]
         names = [_VALUE + key for key in deleted]
-        arguments = [self._idle, len(names), *names, *_pairs(texts)]
+        arguments = [self._idle, len(names), *names, len(added), *_pairs(added), *_pairs(texts)]
         return bool(self._call("update", self._update, keys, arguments, self._acknowledge if previous else 0))
 
     def increment(self, session_id: str, key: str, by: int) -> int | None:

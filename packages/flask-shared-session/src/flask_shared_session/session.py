@@ -16,6 +16,7 @@ from .store import Login, SessionInfo, Store, as_moment
 
 AGENT_CHARACTERS = 256
 _UNREAD: Any = object()  # a value that is in the store, and that this request hasn't used
+_FLASHES = "_flashes"  # of flask.flash()
 _PERMANENT = "_permanent"  # Flask stores session.permanent under this key
 _log = logging.getLogger(__name__)
 
@@ -431,13 +432,23 @@ class Session(SessionMixin):
             new_id, previous = make_id(beside=session_id), session_id
         else:
             new_id, previous = session_id, None
-        if (changed or deleted or previous) and not self._store.update(new_id, changed, deleted, previous):
+        added = self._added_messages(changed)
+        others = {key: text for key, text in changed.items() if key not in added}
+        if (changed or deleted or previous) and not self._store.update(new_id, others, deleted, previous, added):
             self._recreate(session_id, changed)
             return
         self._written = self._written or bool(changed or deleted or previous)
         if previous:
             self._store.observer.rotated()
         self._id = new_id
+
+    def _added_messages(self, changed: Mapping[str, str]) -> dict[str, str]:
+        """Return the messages that this request has flashed, as a list for the store to add: another may flash, too."""
+        before = self._stored.get(_FLASHES, "[]")
+        text = changed.get(_FLASHES, "")
+        if before == "[]" or not text.startswith(before[:-1] + ","):
+            return {_FLASHES: text} if before == "[]" and text.startswith("[") else {}
+        return {_FLASHES: "[" + text[len(before) :]}
 
     def _assert_cookie_can_be_set(self) -> None:
         if self._response_begun:

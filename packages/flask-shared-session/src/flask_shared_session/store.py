@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from .observer import Observer
 
 PER_USER = 10  # default limit of sessions per user
+NOTHING: Mapping[str, str] = {}
 MAX_BYTES = 2**20  # default limit of a session's size
 MAX_CONNECTIONS = 32  # default limit for each process
 
@@ -76,11 +77,17 @@ class Store(Protocol):
         """
 
     def update(
-        self, session_id: str, texts: Mapping[str, str], deleted: Collection[str], previous: str | None = None
+        self,
+        session_id: str,
+        texts: Mapping[str, str],
+        deleted: Collection[str],
+        previous: str | None = None,
+        added: Mapping[str, str] = NOTHING,
     ) -> bool:
         """Set and delete fields of an existing session; with `previous`, rename it from that id first.
 
-        Returns False and writes nothing if the session doesn't exist.
+        added: JSON texts of lists, by which the lists of these fields are extended. Returns False and writes nothing if
+        the session doesn't exist.
         """
 
     def increment(self, session_id: str, key: str, by: int) -> int | None:
