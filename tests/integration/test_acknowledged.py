@@ -5,7 +5,7 @@ A ledger has each login and logout that was acknowledged, and is checked against
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -94,8 +94,32 @@ def servers(tmp_path: Path) -> Iterator[list[RedisServer]]:
         yield started
 
 
-def run(servers: list[RedisServer], folder: Path, acknowledge: int) -> Ledger:
-    """Let the replicas fall behind, kill the primary, and go on until the new primary has served for a while."""
+def kill_while_the_replicas_are_behind(primary: RedisServer, replicas: list[RedisServer]) -> None:
+    for replica in replicas:
+        replica.pause()
+    primary.admin.client_kill_filter(_type="replica")  # so the kernel keeps nothing for them either
+    time.sleep(BEHIND_SECONDS)
+    primary.kill()
+    for replica in replicas:
+        replica.resume()
+
+
+def stop_for_a_while(primary: RedisServer, replicas: list[RedisServer]) -> None:
+    """Until another is the primary; then this one still regards itself as the primary for a moment."""
+    primary.pause()
+    deadline = time.monotonic() + 20
+    while all(each.admin.info("replication")["role"] == "slave" for each in replicas):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    primary.resume()
+
+
+Fault = Callable[[RedisServer, list[RedisServer]], None]
+
+
+def run(servers: list[RedisServer], folder: Path, fault: Fault, acknowledge: int) -> Ledger:
+    """Let the fault happen to the primary, and go on until the new primary has served for a while."""
     primary, *replicas = servers
     with sentinels(folder, default_server(), primary.port, 3, SENTINEL) as clients:
         ports = ",".join(f"127.0.0.1:{each.get_connection_kwargs()['port']}" for each in clients)
@@ -103,16 +127,10 @@ def run(servers: list[RedisServer], folder: Path, acknowledge: int) -> Ledger:
         store = RedisStore(client, prefix=PREFIX, idle=600, lifetime=600, per_user=10**6, acknowledge=acknowledge)
         with Ledger(store) as ledger:
             time.sleep(1)
-            for replica in replicas:
-                replica.pause()
-            primary.admin.client_kill_filter(_type="replica")  # so the kernel keeps nothing for them either
-            time.sleep(BEHIND_SECONDS)
-            primary.kill()
-            killed = time.monotonic()
-            for replica in replicas:
-                replica.resume()
-            while ledger.acknowledged < killed + 0.5:
-                assert time.monotonic() < killed + 20
+            fault(primary, replicas)
+            ended = time.monotonic()
+            while ledger.acknowledged < ended + 0.5:
+                assert time.monotonic() < ended + 20
                 time.sleep(0.05)
             time.sleep(0.5)
         assert len(ledger.living) > 100
@@ -122,12 +140,13 @@ def run(servers: list[RedisServer], folder: Path, acknowledge: int) -> Ledger:
         return ledger
 
 
-def test_nothing_acknowledged_is_lost(servers: list[RedisServer], tmp_path: Path) -> None:
-    ledger = run(servers, tmp_path, acknowledge=1)
+@pytest.mark.parametrize("fault", [kill_while_the_replicas_are_behind, stop_for_a_while])
+def test_nothing_acknowledged_is_lost(servers: list[RedisServer], tmp_path: Path, fault: Fault) -> None:
+    ledger = run(servers, tmp_path, fault, acknowledge=1)
     assert (ledger.lost, ledger.undone) == (0, 0)
 
 
 def test_control_without_waiting_for_a_replica_both_happens(servers: list[RedisServer], tmp_path: Path) -> None:
-    ledger = run(servers, tmp_path, acknowledge=0)
+    ledger = run(servers, tmp_path, kill_while_the_replicas_are_behind, acknowledge=0)
     assert ledger.lost > 0
     assert ledger.undone > 0
