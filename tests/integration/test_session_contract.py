@@ -247,6 +247,15 @@ def test_increment_adds_to_what_this_request_set(store: Store) -> None:
     assert read(store, session_id) == {"n": 11}
 
 
+def test_a_value_may_return_to_that_before_an_increment(store: Store) -> None:
+    session = Session(store, session_id := begin(store, n=4))
+    assert session["n"] == 4
+    assert session.increment("n") == 5
+    session["n"] = 4
+    session.save()
+    assert read(store, session_id) == {"n": 4}
+
+
 def test_increment_in_a_new_session(store: Store) -> None:
     session = Session(store, None)
     assert session.increment("n", 2) == 2

@@ -259,6 +259,7 @@ class Session(SessionMixin):
             return by
         values[key] = total
         self._stored[key] = dumps(key, total)
+        self._constants.pop(key, None)  # of the text before
         self._written = True
         return total
 
