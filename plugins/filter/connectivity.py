@@ -93,8 +93,8 @@ def cluster_error(
             " get the directory `.secrets` from the operator of these hosts, or correct the addresses."
         )
     return (
-        f"{belongs}{reason} To adopt the hosts on purpose, with new secrets, a new CA and without their sessions: the"
-        " same command with -e adopt_hosts=true."
+        f"{belongs}{reason} To adopt the hosts on purpose, with the secrets and the CA of this inventory and an"
+        " interruption of service: the same command with -e adopt_hosts=true."
     )
 
 
