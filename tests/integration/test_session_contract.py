@@ -656,9 +656,12 @@ def test_messages_that_two_requests_flash_at_once_are_both_kept(store: Store) ->
         assert reader.pop("_flashes") == expected
         reader.save()
         assert read(store, session_id) == {"a": 1}
+    one, other = Session(store, session_id), Session(store, session_id)
+    one["_flashes"], other["_flashes"] = [1], []
+    one.save()
+    other.save()
+    assert read(store, session_id) == {"a": 1, "_flashes": []}
     session = Session(store, session_id)
-    session["_flashes"] = []
-    session.save()
     session["_flashes"] = [1]
     session.save()
     session["_flashes"] = [2]

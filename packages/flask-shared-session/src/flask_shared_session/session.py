@@ -246,8 +246,8 @@ class Session(SessionMixin):
             # this request sets the value, the store has no value to add to
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"session[{key!r}] holds a {type(value).__name__}, can't increment it")
-            values[key] = arguments.integer(f"session[{key!r}] + by", value + by)
-            return values[key]  # type: ignore[no-any-return]
+            values[key] = added = arguments.integer(f"session[{key!r}] + by", value + by)
+            return added
         with self._recording_failure():
             total = self._store.increment(self._id, key, by)
         if total is None:
@@ -445,11 +445,10 @@ class Session(SessionMixin):
 
     def _added_messages(self, changed: Mapping[str, str]) -> dict[str, str]:
         """Return the messages that this request has flashed, as a list for the store to add: another may flash, too."""
-        before = self._stored.get(_FLASHES, "[]")
-        text = changed.get(_FLASHES, "")
-        if before == "[]" or not text.startswith(before[:-1] + ","):
-            return {_FLASHES: text} if before == "[]" and text.startswith("[") else {}
-        return {_FLASHES: "[" + text[len(before) :]}
+        before, text = self._stored.get(_FLASHES, "[]"), changed.get(_FLASHES, "[]")
+        start = "[" if before == "[]" else before[:-1] + ","
+        is_extended = start[0] == "[" and text != "[]" and text.startswith(start)
+        return {_FLASHES: "[" + text[len(start) :]} if is_extended else {}
 
     def _assert_cookie_can_be_set(self) -> None:
         if self._response_begun:
