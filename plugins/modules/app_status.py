@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ansible.module_utils.anynode.deployments import Deployments, app_units
 from ansible.module_utils.anynode.http import Client, HttpError, url_of
-from ansible.module_utils.anynode.units import last_message, pending
+from ansible.module_utils.anynode.units import last_message, messages, pending
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -100,7 +100,7 @@ def main() -> None:
     if systemd in ("active", "reloading"):
         state, reason, release = readiness(url_of(args["host"], args["port"]), args["timeout"])
     elif systemd != "inactive":  # an operator stops a unit on purpose; "failed" and "activating" have a cause
-        reason = "; ".join([reason, *last_message(module.run_command, args["unit"])])
+        reason = "; ".join([reason, *last_message(messages(module.run_command, args["unit"]))])
     root, name = Path(args["root"]), args["unit"].removesuffix(".service")
     deployments = Deployments(root, pending(module.run_command, app_units(root, name, args["reads"]))).report()
     current = deployments["current"]

@@ -4,7 +4,7 @@
 from typing import Any
 
 from ansible.module_utils.anynode.nginx import NginxError, read_maintenance, read_upstream, run
-from ansible.module_utils.anynode.units import UNITS_OPTION, last_message, pending
+from ansible.module_utils.anynode.units import UNITS_OPTION, last_message, messages, pending
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -47,7 +47,6 @@ maintenance: {type: dict, returned: success, description: Reason of maintenance 
 pending: {type: list, elements: str, returned: success, description: Files that changed after their unit had read them}
 """
 
-
 ERROR_LOG = "/var/log/nginx/error.log"
 
 
@@ -73,9 +72,8 @@ def main() -> None:
     except (NginxError, ValueError) as error:
         module.fail_json(msg=str(error))
     if "failed" in result["reason"]:
-        result["reason"] = "; ".join(
-            [result["reason"], *last_message(module.run_command, "nginx.service", [ERROR_LOG])]
-        )
+        found = messages(module.run_command, "nginx.service", [ERROR_LOG])
+        result["reason"] = "; ".join([result["reason"], *last_message(found)])
     module.exit_json(changed=False, **result)
 
 

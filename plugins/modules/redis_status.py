@@ -134,8 +134,8 @@ def count(redis: Client, prefix: str, limit: int) -> tuple[int, bool]:
 
 def cause(run: Run, args: dict[str, Any]) -> list[str]:
     """Return what is known about a Redis that doesn't run: its last message, and the remedy."""
-    known = remedy(messages(run, args["unit"], args["log_files"]), args["remedies"])
-    return [*last_message(run, args["unit"], args["log_files"]), *filter(None, [known])]
+    found = messages(run, args["unit"], args["log_files"])
+    return [*last_message(found), *filter(None, [remedy(found, args["remedies"])])]
 
 
 def status(args: dict[str, Any], cause: Callable[[], list[str]]) -> dict[str, Any]:

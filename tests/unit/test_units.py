@@ -171,7 +171,5 @@ def test_a_message_shows_no_secret() -> None:
     assert found == {
         "the journal": ["/etc/redis/users.acl:2: unknown command [redacted], request 0123456789abcdef0123456789abcdef"]
     }
-    assert units.last_message(lambda _: (0, journal, ""), "a.service") == [
-        f"last message in the journal: {found['the journal'][0]}"
-    ]
-    assert units.last_message(lambda _: (0, "", ""), "a.service") == []
+    assert units.last_message(found) == [f"last message in the journal: {found['the journal'][0]}"]
+    assert units.last_message({}) == []

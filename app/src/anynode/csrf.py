@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from hmac import compare_digest
 from secrets import token_hex
 
-from flask import Flask, Response, abort, after_this_request, current_app, request, session
+from flask import Flask, abort, request, session
 from itsdangerous import BadData
 
+from . import host_cookie
 from .signing import signer
 
 LOGIN_FORM_SECONDS = 8 * 3600
 _PURPOSE = "login form"
+_COOKIE = "login-form"
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -25,10 +27,10 @@ def register(app: Flask) -> None:
 
 def login_token() -> str:
     """Return a token for the login form. Any node accepts it for LOGIN_FORM_SECONDS, from the browser that gets it."""
-    browser = request.cookies.get(_cookie_name(), "")
+    browser = host_cookie.read(_COOKIE)
     if not browser:
         browser = token_hex(16)
-        _set_cookie(browser)
+        host_cookie.set_later(_COOKIE, browser, "Lax")
     return signer(_PURPOSE).dumps(browser)
 
 
@@ -38,8 +40,7 @@ def check_login_form() -> None:
         browser, made = signer(_PURPOSE).loads(request.form.get("csrf", ""), return_timestamp=True)
         # no max_age: it would refuse tokens of a node with a clock that is ahead
         is_good = abs((datetime.now(UTC) - made).total_seconds()) <= LOGIN_FORM_SECONDS
-        cookie = request.cookies.get(_cookie_name(), "")
-        is_good = is_good and compare_digest(str(browser).encode(), cookie.encode())
+        is_good = is_good and compare_digest(str(browser).encode(), host_cookie.read(_COOKIE).encode())
     except BadData:
         is_good = False
     if not is_good:
@@ -50,18 +51,6 @@ def check_form() -> None:
     """Abort with 403 unless the form carries the session's token. Requires a logged-in user."""
     if not compare_digest(request.form.get("csrf", "").encode(), session["csrf"].encode()):
         abort(403, "This form belongs to another login. Please reload the page and try again.")
-
-
-def _set_cookie(browser: str) -> None:
-    @after_this_request
-    def set_cookie(response: Response) -> Response:
-        secure = current_app.extensions["anynode"].cookie_secure
-        response.set_cookie(_cookie_name(), browser, secure=secure, httponly=True, samesite="Lax")
-        return response
-
-
-def _cookie_name() -> str:
-    return "__Host-login-form" if current_app.extensions["anynode"].cookie_secure else "login-form"
 
 
 def _refuse_other_origins() -> None:

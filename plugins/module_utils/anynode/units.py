@@ -98,7 +98,7 @@ def last_lines(path: str, since: int = 0) -> list[str]:
         return []
 
 
-def messages(run: Run, unit: str, log_files: Sequence[str], since: int = 0) -> dict[str, list[str]]:
+def messages(run: Run, unit: str, log_files: Sequence[str] = (), since: int = 0) -> dict[str, list[str]]:
     """Return the last lines that a unit wrote, by their source, without systemd's reports.
 
     run: runs a command; returns its exit status, standard output and standard error.
@@ -110,9 +110,8 @@ def messages(run: Run, unit: str, log_files: Sequence[str], since: int = 0) -> d
     return {source: [redacted(line) for line in lines] for source, lines in found.items() if lines}
 
 
-def last_message(run: Run, unit: str, log_files: Sequence[str] = ()) -> list[str]:
-    """Return the last line that a unit wrote to the last of its sources that has any, as a list of at most one text."""
-    found = messages(run, unit, log_files)
+def last_message(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the last line of the last source that has any, as a list of at most one text. found: as of messages()."""
     return [f"last message in {source}: {lines[-1]}" for source, lines in found.items()][-1:]
 
 

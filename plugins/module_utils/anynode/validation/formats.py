@@ -5,10 +5,11 @@ Addresses of hosts, networks, server names, users and secrets have checks of the
 that passes has the same meaning in every file and command that uses it.
 """
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import NamedTuple
+
+from ansible.module_utils.anynode.validation.groups import is_address
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 _LONGEST = 4096
@@ -37,16 +38,8 @@ def _pattern(pattern: str, expected: str) -> Format:
     return Format(lambda text: _is_line(text) and re.fullmatch(pattern, text), expected)
 
 
-def _address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 LINE = Format(_is_line, "a text of one line")
-ADDRESS = Format(_address, "an IP address")
+ADDRESS = Format(is_address, "an IP address")
 NAME = _pattern(r"[a-z][a-z0-9_-]{0,30}", "a name: a lower-case letter, then letters, digits, - and _, 31 at most")
 PACKAGE = _pattern(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+~:-]+)?", "a Debian package, as NAME or NAME=VERSION")
 DURATION = _pattern(r"[1-9][0-9]{0,8}(ms|s|m|h|d)", "a duration with its unit, such as 1500ms, 30s or 5m")
